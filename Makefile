@@ -1,0 +1,75 @@
+# From a bare Python to a trained model: `make quickstart`. `make` alone lists the rest.
+# Every target shares one environment, .venv, made once and remade when pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3.13 python3.12 python3.11 python3  ## makes .venv: the first of these that is 3.11 or newer
+PIP_ARGS ?=  ## more for pip, e.g. --extra-index-url URL for another build of torch
+PYTEST_ARGS ?=  ## more for pytest, e.g. -k gor
+
+VENV    := .venv
+STAMP   := $(VENV)/.installed
+RUN     := $(VENV)/bin/python -m
+# torch is never resolved without its pin: what an index offers unasked can be another version, gigabytes large.
+INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow lint format type dist constraints clean
+
+help:  ## this list
+	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
+	awk -v form="  $${colour-}%-17s$${plain-} %s\n" 'BEGIN { FS = " *[?]=.*## |:.*## " } \
+		/^[a-z-]+:.*## / { printf form, "make " $$1, $$2 } \
+		/^[A-Z_]+ [?]=.*## / { variables = variables sprintf(form, $$1 "=...", $$2) } \
+		END { printf "\n%s", variables }' $(MAKEFILE_LIST)
+
+quickstart: $(STAMP)  ## train a small embedding model on this machine, start to finish
+	$(RUN) lightning_embed fit
+
+test: $(STAMP)  ## the tests, but for the slow ones
+	$(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## the slow tests
+	$(RUN) pytest -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff: rules and format
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+format: $(STAMP)  ## ruff: mend what it can
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+type: $(STAMP)  ## mypy
+	$(RUN) mypy
+
+dist: $(STAMP)  ## sdist -> wheel -> a bare environment -> import every module there
+	rm -rf build dist *.egg-info
+	$(RUN) build --no-isolation
+	@$(SCRATCH) && \
+		"$$scratch/bin/python" $(INSTALL) dist/*.whl && \
+		"$$scratch/bin/python" -I scripts/import_every_module.py
+
+constraints:  ## pin anew: the newest versions that pyproject.toml allows, torch as it is
+	@$(SCRATCH) && \
+		grep '^torch==' constraints.txt > "$$scratch/torch" && \
+		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,dev]' && \
+		"$$scratch/bin/python" -m pip freeze --all --exclude pip --exclude lightning_embed > "$$scratch/pins" && \
+		{ grep '^#' constraints.txt; sed 's/+.*//' "$$scratch/pins"; } > "$$scratch/new" && \
+		cp "$$scratch/new" constraints.txt
+
+clean:  ## remove .venv, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+found = $(shell for python in $(PYTHON); do $$python -c \
+	'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+MAKE_ENVIRONMENT = $(or $(found),$(error No Python 3.11 or newer with venv among: $(PYTHON). \
+	Install one (on Debian: python3 and python3-venv) or name it: make PYTHON=/path/to/python3)) -m venv
+# A throw-away environment for one recipe, in $$scratch.
+SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && set -x && $(MAKE_ENVIRONMENT) "$$scratch"
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): a few minutes the first time."
+	$(MAKE_ENVIRONMENT) $(VENV)
+	$(VENV)/bin/python $(INSTALL) setuptools
+	$(VENV)/bin/python $(INSTALL) --no-build-isolation --editable '.[quickstart,dev]'
+	@touch $@

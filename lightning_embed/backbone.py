@@ -1,0 +1,136 @@
+"""Builds a transformers backbone: pretrained or random, some of its layers, another RoPE base."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_embed.errors import UserError
+from lightning_embed.pretrained import require_weights
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_backbone(
+    model: str,
+    folder: Path,
+    layers: Sequence[int] | None,
+    rope_theta: float | None,
+    random_init: bool,
+    dtype: str,
+    attention: str | None,
+) -> nn.Module:
+    """A transformers `AutoModel`, ready to give hidden states.
+
+    Args:
+        model: What the user wrote, for messages.
+        folder: Where its files are.
+        layers: Which layers to keep, in this order; None: all.
+        rope_theta: θ of its rotary positions; None: the model's own.
+        random_init: Whether to leave the weights random, whatever the folder has.
+        dtype: `float32`, `bfloat16` or `float16`; rotary frequencies stay float32.
+        attention: transformers' attention implementation; None: its default.
+
+    Raises:
+        UserError: If the folder has no weights, the layers do not exist, or the backbone has no rotary positions.
+    """
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})") from None
+    if rope_theta is not None:
+        _set_rope_theta(config, rope_theta, model)
+    config.use_cache = False
+    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    if random_init:
+        backbone = AutoModel.from_config(config, dtype=DTYPES[dtype], **options)
+    else:
+        require_weights(model, folder)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # a head that is not used (an MLM head, a pooler) is no news
+        logging.disable_progress_bar()
+        try:
+            backbone = AutoModel.from_pretrained(
+                folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"model '{model}': its weights could not be loaded ({str(error).strip().splitlines()[0][:160]})") from None
+        finally:
+            logging.set_verbosity(verbosity)
+            logging.enable_progress_bar()
+    if layers is not None:
+        backbone = pick_layers(backbone, layers, model)
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler.requires_grad_(False)  # its output is not read: DDP must not wait for its gradient
+    return backbone.train(random_init)
+
+
+def _set_rope_theta(config: Any, theta: float, model: str) -> None:
+    """Writes θ where this family keeps it; it must be there before the model is built, for its buffers are made from it."""
+    parameters = getattr(config, "rope_parameters", None)
+    if not parameters:
+        raise UserError(f"model '{model}': rope_theta was given, but {config.model_type} has no rotary positions")
+    nested = [p for p in parameters.values() if isinstance(p, dict)]
+    for one in ([parameters["full_attention"]] if "full_attention" in parameters else nested or [parameters]):
+        one["rope_theta"] = float(theta)
+
+
+def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The backbone's transformer layers and their name in its state dict.
+
+    Args:
+        backbone: A transformers model whose config tells `num_hidden_layers`.
+    """
+    count = backbone.config.num_hidden_layers  # type: ignore[union-attr]
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name, module
+    raise UserError(f"{type(backbone).__name__}: no list of {count} layers was found in it")
+
+
+def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Module:
+    """A backbone of the same family that starts from some layers of this one.
+
+    Args:
+        backbone: The model to take from.
+        layers: Indices from 0, in the order that they are to stand in.
+        model: What the user wrote, for messages.
+
+    Raises:
+        UserError: If an index is out of range, or a layer does not fit in its new place.
+    """
+    name, found = layer_list(backbone)
+    if not layers or any(not 0 <= i < len(found) for i in layers):
+        raise UserError(f"model '{model}': layers must be indices from 0 to {len(found) - 1}, got {list(layers)}")
+    config = type(backbone.config).from_dict(backbone.config.to_dict())  # type: ignore[union-attr, operator]
+    config.num_hidden_layers = len(layers)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[i] for i in layers]
+    config._attn_implementation = backbone.config._attn_implementation  # type: ignore[union-attr]
+    small = type(backbone)(config).to(next(backbone.parameters()).dtype)
+    state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
+    for new, old in enumerate(layers):
+        state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})
+    try:
+        small.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"model '{model}': layers {list(layers)} do not fit in their new places ({reason})") from None
+    return small
+
+
+def position_limit(backbone: nn.Module) -> int | None:
+    """The most tokens that learned position embeddings can number; None for rotary positions.
+
+    Args:
+        backbone: A transformers model.
+    """
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None

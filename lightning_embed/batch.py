@@ -1,0 +1,192 @@
+"""What travels: rows of text -> ragged tokens -> vectors.
+
+    TextBatch --(collate, in a worker)--> TokenBatch --(module, on the device)--> EmbeddingBatch --> losses
+
+All three speak of *columns* by role: `anchor` (B rows), `positive` (B rows) and `negative` (M rows: the negatives of all
+anchors in order, `negative_counts` telling how many belong to each, so that rows may have different numbers of them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_embed.distributed import Gathered, gather
+
+if TYPE_CHECKING:
+    from lightning_embed.heads import Projection
+
+ANCHOR, POSITIVE, NEGATIVE = "anchor", "positive", "negative"
+ROLES = (ANCHOR, POSITIVE, NEGATIVE)
+
+
+def text_key(text: str) -> int:
+    """A signed 64-bit hash of a text, the same in every process: equal texts are found by it across ranks."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Ragged token ids: n texts end to end, without padding."""
+
+    ids: Tensor
+    """(T,) token ids of all texts, one after the other."""
+    lengths: Tensor
+    """(n,) tokens of each text, on the CPU: the encoder plans by them."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Tokens:
+        """Moves the ids; the lengths stay on the CPU."""
+        return Tokens(self.ids.to(device, non_blocking=non_blocking), self.lengths)
+
+    def pin_memory(self) -> Tokens:
+        """Pins the ids for a quicker copy to a GPU."""
+        return Tokens(self.ids.pin_memory(), self.lengths)
+
+    @staticmethod
+    def cat(parts: list[Tokens]) -> Tokens:
+        """Joins several columns into one, in order."""
+        return Tokens(torch.cat([p.ids for p in parts]), torch.cat([p.lengths for p in parts]))
+
+
+@dataclass
+class TextBatch:
+    """B rows of one source, as text."""
+
+    texts: dict[str, list[str]]
+    """Role -> texts: B for anchor and positive, M for negative."""
+    negative_counts: list[int] | None = None
+    """(B,) negatives of each anchor; None without negatives."""
+    score: dict[str, list[float]] = field(default_factory=dict)
+    """Document role -> how alike anchor and document are, as given by the data."""
+    label: dict[str, list[int]] = field(default_factory=dict)
+    """Role -> class of each text."""
+    rows: list[int] = field(default_factory=list)
+    """(B,) row numbers in the source, to name a bad row by."""
+    source: str = ""
+    """The source's name."""
+
+
+@dataclass
+class TokenBatch:
+    """B rows of one source, as tokens of the student's and the teacher's tokenizer."""
+
+    student: dict[str, Tokens]
+    """Role -> tokens of the student's tokenizer."""
+    teacher: dict[str, Tokens] = field(default_factory=dict)
+    """Role -> tokens of the teacher's tokenizer; empty without a teacher."""
+    teacher_vectors: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n, E) vectors that are known already; the teacher need not run for these."""
+    keys: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) `text_key` of each text."""
+    negative_counts: Tensor | None = None
+    """(B,) negatives of each anchor."""
+    score: dict[str, Tensor] = field(default_factory=dict)
+    """Document role -> (n,) given similarity of anchor and document."""
+    label: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) class of each text."""
+    rows: list[int] = field(default_factory=list)
+    """(B,) row numbers in the source."""
+    source: str = ""
+    """The source's name."""
+    texts_cut: int = 0
+    """Texts of this batch that were longer than the student's max_length."""
+    tokens_lost: int = 0
+    """Tokens that were cut off them."""
+
+    def __len__(self) -> int:
+        return len(self.student[ANCHOR])
+
+    @property
+    def token_count(self) -> int:
+        """Real tokens that the student reads."""
+        return sum(int(t.lengths.sum()) for t in self.student.values())
+
+    def _map(self, name: str, *args: Any) -> TokenBatch:
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor | Tokens):
+                return getattr(value, name)(*args)
+            return {k: move(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+        return TokenBatch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TokenBatch:
+        """Moves every tensor to a device."""
+        return self._map("to", device, non_blocking) if str(device) != "cpu" else self
+
+    def pin_memory(self) -> TokenBatch:
+        """Pins every tensor (called by a DataLoader with `pin_memory`)."""
+        return self._map("pin_memory")
+
+
+@dataclass
+class EmbeddingBatch:
+    """What a loss sees: this rank's vectors by role, before normalisation, and what is known of the texts."""
+
+    student: dict[str, Tensor]
+    """Role -> (n, D) student vectors."""
+    teacher: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n, E) teacher vectors."""
+    reference: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n, D) vectors of the student's own backbone with its adapter off."""
+    projection: Projection | None = None
+    """ψ, which brings student and teacher vectors into one space."""
+    keys: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) int64 `text_key` of each text."""
+    negative_counts: Tensor | None = None
+    """(B,) negatives of each anchor; None without negatives."""
+    score: dict[str, Tensor] = field(default_factory=dict)
+    """Document role -> (n,) given similarity of anchor and document."""
+    label: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) class of each text."""
+    source: str = ""
+    """The source's name, for messages."""
+    whole: EmbeddingBatch | None = field(default=None, repr=False)
+    """The untruncated batch that this one is a view of."""
+    _gathered: dict[tuple[str, str], Gathered] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.student[ANCHOR])
+
+    def has(self, what: str) -> bool:
+        """Whether the batch carries what a loss may require: a role, `teacher`, `reference`, `score`, `label` or `projection`."""
+        if what in ROLES:
+            return what in self.student
+        value = getattr(self, what)
+        return value is not None and value != {}
+
+    def gather(self, column: str, role: str) -> Gathered:
+        """A column of all ranks, exchanged once and shared by all losses.
+
+        Args:
+            column: `student`, `teacher`, `reference`, `keys`, `label` or `score`.
+            role: `anchor`, `positive` or `negative`.
+        """
+        if self.whole is not None:
+            rows, offset = self.whole.gather(column, role)
+            return Gathered(rows[:, : self.dim] if column == "student" else rows, offset)
+        if (column, role) not in self._gathered:
+            self._gathered[column, role] = gather(getattr(self, column)[role])
+        return self._gathered[column, role]
+
+    @property
+    def dim(self) -> int:
+        """D, the size of the student's vectors."""
+        return next(iter(self.student.values())).shape[-1]
+
+    def truncate(self, dim: int) -> EmbeddingBatch:
+        """The same batch with the first `dim` entries of each student vector (Matryoshka); gathers are shared.
+
+        Args:
+            dim: 1 to D.
+        """
+        if dim == self.dim:
+            return self
+        student = {role: vectors[:, :dim] for role, vectors in self.student.items()}
+        return replace(self, student=student, whole=self.whole or self)

@@ -1,0 +1,39 @@
+"""From a vector per token to a vector per text."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Pooling = Literal["last_token", "mean", "cls"]
+
+
+def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
+    """One vector per text: its last token's, the mean of its tokens', or its first token's.
+
+    Args:
+        hidden: (B, T, D) the backbone's last hidden state; rows are padded on the right.
+        lengths: (B,) real tokens of each row, ≥ 1, on the device of `hidden`.
+        pooling: `last_token`, `mean` or `cls`.
+
+    Returns:
+        (B, D), not normalised.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last_token":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+    real = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
+    total = (hidden.float() * real[..., None]).sum(dim=1)  # bfloat16 would lose the small terms of a long sum
+    return (total / lengths[:, None]).to(hidden.dtype)
+
+
+def normalize(vectors: Tensor, eps: float = 1e-12) -> Tensor:
+    """Scales each vector to length 1; a zero vector stays zero and gets a zero gradient, not an infinite one.
+
+    Args:
+        vectors: (..., D).
+        eps: Length below which a vector counts as zero.
+    """
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.clamp(min=eps) * (length > eps)

@@ -1,0 +1,99 @@
+"""What every loss shares: the callback's shape, its weight, and float32 maths.
+
+A loss is an `nn.Module` with `forward(batch: EmbeddingBatch) -> scalar`. To write one, subclass `EmbeddingLoss` in a file of yours,
+say in `requires` what the batch must carry, and name the class by its dotted path in YAML:
+
+    losses:
+      mine: {loss: my_package.MyLoss, weight: 0.5}
+
+On several ranks, mean over ranks of what `forward` returns must be the loss of the global batch (`lightning_embed.distributed`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.errors import UserError
+from lightning_embed.heads import normalize
+
+__all__ = ["EmbeddingLoss", "LossTerm", "in_float32", "normalize"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_float32(function: F) -> F:
+    """Runs a function of tensors in float32 (float64 stays), whatever the inputs' dtype and autocast say."""
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(torch.promote_types(value.dtype, torch.float32))
+        return value
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return function(*[widen(a) for a in args], **{k: widen(v) for k, v in kwargs.items()})
+
+    return wrapped  # type: ignore[return-value]
+
+
+class EmbeddingLoss(nn.Module, ABC):
+    """One term of the objective, called back each step with the batch's vectors."""
+
+    requires: frozenset[str] = frozenset({"anchor", "positive"})
+    """What a batch must carry: roles (`anchor`, `positive`, `negative`) and `teacher`, `reference`, `score`, `label`. Where `teacher`
+    is among them, teacher vectors are there for each role of `requires` and `uses`."""
+    uses: frozenset[str] = frozenset()
+    """Roles that are taken if the batch has them."""
+
+    @abstractmethod
+    def forward(self, batch: EmbeddingBatch) -> Tensor:
+        """Returns the scalar loss of this rank's part of the batch; its mean over ranks is the global batch's loss."""
+
+    def on_fit_start(self, module: nn.Module) -> None:
+        """Called once before training with the EmbeddingModule."""
+
+    def on_step_end(self, module: nn.Module, step: int) -> None:
+        """Called after each optimizer step, e.g. to clamp a parameter."""
+
+    def check(self, name: str, batch: EmbeddingBatch) -> None:
+        """Raises `UserError` if the batch lacks something that the loss requires.
+
+        Args:
+            name: The loss's name in the configuration.
+            batch: The batch that it is about to be called with.
+        """
+        missing = sorted(what for what in self.requires if not batch.has(what))
+        if missing:
+            raise UserError(
+                f"loss '{name}' ({type(self).__name__}) requires {', '.join(missing)}, which the batch of source "
+                f"'{batch.source}' lacks (it has {', '.join(sorted(batch.student))}): give the source such a column, or drop the loss"
+            )
+
+
+@dataclass
+class LossTerm:
+    """A loss and its weight λ in the objective Σ λ · loss."""
+
+    loss: EmbeddingLoss
+    """The loss callback: a class of `lightning_embed.losses`, or the dotted path of one of yours."""
+    weight: float | dict[int, float] = 1.0
+    """λ ≥ 0, or a schedule {step: λ}: from that optimizer step on; before the first step it is 0. A loss of weight 0 is not run."""
+
+    def weight_at(self, step: int) -> float:
+        """λ at an optimizer step.
+
+        Args:
+            step: Optimizer steps done.
+        """
+        if not isinstance(self.weight, dict):
+            return self.weight
+        reached = [at for at in self.weight if at <= step]
+        return self.weight[max(reached)] if reached else 0.0

