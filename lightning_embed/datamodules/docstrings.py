@@ -282,14 +282,14 @@ def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None)
 def _shingles(text: str, width: int, word_ids: dict[str, int]) -> set[int]:
     """Hashes of tuples of word numbers: unlike those of strings, the same in every process."""
     ids = [word_ids.setdefault(word, len(word_ids)) for word in _plain(text).split()]
-    return {hash(tuple(ids[i : i + width])) for i in range(max(1, len(ids) - width + 1))}
+    return set(map(hash, zip(*(ids[i:] for i in range(min(width, len(ids)))), strict=False)))
 
 
 def _prefix(text: set[int], threshold: float, frequency: Counter[int]) -> list[int]:
-    """The rarest shingles, one of which a near-duplicate must share; those of no other text are left out."""
-    length = len(text) - math.ceil(threshold * len(text) - 1e-9) + 1
-    rarest = sorted(text, key=lambda shingle: (frequency[shingle], shingle))[:length]
-    return [shingle for shingle in rarest if frequency[shingle] > 1]
+    """The rarest shingles, one of which a near-duplicate must share; those of no other text come first and are left out."""
+    shared = [shingle for shingle in text if frequency[shingle] > 1]
+    length = len(shared) - math.ceil(threshold * len(text) - 1e-9) + 1
+    return sorted(shared, key=lambda shingle: (frequency[shingle], shingle))[: max(0, length)]
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,50 @@
+"""`python -m lightning_embed`: picks the command, and loads nothing that the command does not need."""
+
+import sys
+from difflib import get_close_matches
+
+from lightning_embed import __version__
+
+COMMANDS = {
+    "fit": "train a student; without arguments: the default job, on this machine's Python documentation",
+    "validate": "score a checkpoint's student on the validation pairs",
+    "test": "score a checkpoint's student on the test pairs",
+    "predict": "embed texts into a Parquet or .npy file",
+}
+
+
+def usage() -> str:
+    """The overview that `--help` prints."""
+    lines = [f"lightning_embed {__version__}: distils a large frozen embedding model into a compact one", ""]
+    lines += ["usage: python -m lightning_embed COMMAND [--config FILE ...] [--key value ...]", ""]
+    lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    lines += ["", "python -m lightning_embed COMMAND --help   the command's settings"]
+    lines += ["python -m lightning_embed fit --print_config   the default job as YAML", "python -m lightning_embed --version"]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command line.
+
+    Args:
+        arguments: What follows the program's name; None: the process's own.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(usage())
+    elif command == "--version":
+        print(f"lightning_embed {__version__}")
+    elif command in COMMANDS:
+        from lightning_embed.cli import run
+
+        run(arguments)
+    else:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"error: expected a command ({', '.join(COMMANDS)}), got '{command}'{hint}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Writes what `predict` embeds: a Parquet file (row, one column of vectors a role) or a .npy matrix."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_embed.batch import TokenBatch
+from lightning_embed.distributed import gather
+from lightning_embed.errors import UserError
+
+
+class PredictionWriter(L.Callback):
+    """Collects the vectors of all ranks in the order of the rows and writes them when `predict` ends.
+
+    Args:
+        path: `*.parquet`, or `*.npy` for the anchors' (n, D) matrix alone; None: `embeddings.parquet` in the run's folder.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        if path is not None and Path(path).suffix not in {".parquet", ".npy"}:
+            raise UserError(f"output.path: expected a file named *.parquet or *.npy, got {path}")
+        self.path = path
+        self.parts: list[tuple[str, list[int], dict[str, Tensor]]] = []
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keeps a batch's vectors."""
+        self.parts.append((batch.source, batch.rows, {role: v.cpu() for role, v in outputs.items() if role != "negative"}))
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Joins the ranks' rows and writes the file under a temporary name first."""
+        names = list(dict.fromkeys(source.title for source in trainer.datamodule.sources("predict")))  # type: ignore[attr-defined]
+        source = torch.tensor([names.index(s) for s, rows, _ in self.parts for _ in rows])
+        row = torch.tensor([r for _, rows, _ in self.parts for r in rows])
+        device = pl_module.device
+        places = gather(torch.stack([source, row], 1).to(device)).rows.cpu().numpy()
+        roles = list(self.parts[0][2])
+        vectors = {role: gather(torch.cat([p[role] for _, _, p in self.parts]).to(device)).rows.cpu().numpy() for role in roles}
+        self.parts = []
+        if not trainer.is_global_zero:
+            return
+        order = np.lexsort((places[:, 1], places[:, 0]))
+        target = Path(self.path or Path(trainer.default_root_dir) / "embeddings.parquet")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+            if target.suffix == ".npy":
+                np.save(partial, vectors["anchor"][order])
+            else:
+                self._parquet(partial, {role: v[order] for role, v in vectors.items()}, [names[i] for i in places[order, 0]], places[order, 1])
+            os.replace(partial, target)
+        except OSError as error:
+            raise UserError(f"{target} could not be written: {error.strerror or error}") from None
+        print(f"{len(order):,} rows embedded -> {target}")
+
+    @staticmethod
+    def _parquet(path: Path, vectors: dict[str, Any], sources: list[str], rows: Any) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns: dict[str, Any] = {"source": sources, "row": rows}
+        for role, matrix in vectors.items():
+            columns[role] = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+        pq.write_table(pa.table(columns), path)

@@ -1,0 +1,98 @@
+"""Writes an encoder as a sentence-transformers folder of stock modules, and proves that it gives the same vectors."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+
+POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
+LEAST_COSINE = 0.9999
+
+
+def export_encoder(encoder: TextEncoder, folder: Path) -> None:
+    """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
+
+    Args:
+        encoder: What to save.
+        folder: Where; an older export there is replaced.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    from sentence_transformers import SentenceTransformer, models
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+            plain, whole = Path(scratch) / "backbone", Path(scratch) / "model"
+            encoder.backbone.save_pretrained(plain)  # type: ignore[operator]
+            encoder.tokenizer.hf.save_pretrained(plain)
+            body = models.Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+            pooling = models.Pooling(int(encoder.backbone.config.hidden_size), POOLING[encoder.pooling])  # type: ignore[union-attr, arg-type]
+            whole_dim = encoder.dim == int(encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+            prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
+            model = SentenceTransformer(
+                modules=[body, pooling, models.Normalize()],
+                prompts=prompts,
+                similarity_fn_name="cosine",
+                truncate_dim=None if whole_dim else encoder.dim,
+                device="cpu",
+            )
+            model.save(str(whole), create_model_card=False)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(whole, folder)
+    except OSError as error:
+        raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
+
+
+_LOAD = """
+import json, sys
+import numpy as np
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer(sys.argv[1], device="cpu")
+texts = json.load(sys.stdin)
+np.savez(sys.argv[2], query=model.encode_query(texts), document=model.encode_document(texts))
+"""
+
+
+def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
+    """Loads the folder with sentence-transformers in a new process and compares; returns the least cosine over texts and roles.
+
+    Args:
+        encoder: What was saved.
+        folder: Where.
+        texts: Texts to compare on, as queries and as documents.
+
+    Raises:
+        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+    """
+    import json
+
+    with tempfile.TemporaryDirectory() as scratch:
+        result = Path(scratch) / "vectors.npz"
+        done = subprocess.run(
+            [sys.executable, "-c", _LOAD, str(folder), str(result)],
+            input=json.dumps(list(texts)),
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        if done.returncode:
+            raise UserError(f"{folder}: the exported model does not load ({done.stderr.strip().splitlines()[-1][:200]})")
+        theirs = np.load(result)
+        least = 1.0
+        for role in ("query", "document"):
+            other = theirs[role] / np.linalg.norm(theirs[role], axis=1, keepdims=True)
+            least = min(least, float((encoder.encode(texts, role).numpy() * other).sum(1).min()))
+    if least <= LEAST_COSINE:
+        raise UserError(f"{folder}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
+    return least

@@ -1,0 +1,228 @@
+"""EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.heads import Projection
+from lightning_embed.losses import EmbeddingLoss, LossTerm
+from lightning_embed.schedulers import WarmupSchedule
+from lightning_embed.tokenizer import TextTokenizer
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The trainable parameters in two groups: matrices decay, vectors and scalars (biases, norms, temperatures) do not.
+
+    Args:
+        module: Whose parameters.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2]},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class EmbeddingModule(L.LightningModule):
+    """Trains a student to embed as its teacher does, and better for a task, by a weighted sum of loss callbacks.
+
+        L = Σ_name weight(step) · loss(batch)
+
+    Subclass it to change a step; to change the objective, write a loss. The teacher is not registered: it is never trained, saved or
+    optimised, and `train()` does not reach it.
+
+    Args:
+        student: The encoder that trains.
+        losses: Name -> loss and weight; `train/<name>` is logged for each.
+        teacher: The frozen encoder; None where no loss needs one.
+        projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
+        optimizer: Makes the optimizer from parameter groups.
+        lr_scheduler: Makes the learning-rate schedule, advanced each step; None: constant.
+        log_every: Steps between two logged losses (reading them off costs time on a GPU).
+    """
+
+    def __init__(
+        self,
+        student: TextEncoder,
+        losses: dict[str, LossTerm],
+        teacher: TextEncoder | None = None,
+        projection: Projection | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        log_every: int = 10,
+    ) -> None:
+        super().__init__()
+        if not losses:
+            raise UserError("losses: at least one is needed, e.g. {distill: {loss: Distillation}}")
+        self.student = student
+        object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
+        self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
+        self.terms = dict(losses)
+        if projection is not None:
+            if teacher is None:
+                raise UserError("projection: it maps between student and teacher, and there is no teacher; give model.teacher")
+            projection.fit_to(student.dim, teacher.dim)
+        self.projection = projection
+        for name, term in losses.items():
+            if "teacher" in term.loss.requires and teacher is None:
+                raise UserError(f"loss '{name}' ({type(term.loss).__name__}) requires a teacher; give model.teacher")
+        self.optimizer, self.lr_scheduler, self.log_every = optimizer, lr_scheduler, log_every
+        self.retrieval = PairRetrieval()
+        self.texts_cut = self.tokens_lost = 0
+
+    teacher: TextEncoder | None
+
+    @property
+    def tokenizers(self) -> dict[str, TextTokenizer]:
+        """What the DataModule tokenises with: `student` and, if there is one, `teacher`."""
+        encoders = {"student": self.student, "teacher": self.teacher}
+        return {name: encoder.tokenizer for name, encoder in encoders.items() if encoder is not None}
+
+    def active(self) -> dict[str, tuple[EmbeddingLoss, float]]:
+        """The losses whose weight is not 0 at this step, with their weights."""
+        weighted = {name: (term.loss, term.weight_at(self.global_step)) for name, term in self.terms.items()}
+        return {name: (loss, weight) for name, (loss, weight) in weighted.items() if weight != 0}
+
+    def encode(self, batch: TokenBatch, losses: Iterable[EmbeddingLoss]) -> EmbeddingBatch:
+        """The vectors that some losses need of a batch, and no more.
+
+        Args:
+            batch: B rows as tokens.
+            losses: The losses that will be called.
+        """
+        named = [loss.requires | loss.uses for loss in losses]
+        roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
+        guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
+        vectors = split(self.student, batch.student, roles)
+        teacher = {role: batch.teacher_vectors[role] for role in guided if role in batch.teacher_vectors}
+        missing = [role for role in guided if role not in teacher]
+        if missing and self.teacher is not None:
+            with torch.no_grad():
+                found = split(self.teacher, batch.teacher, missing)
+            teacher |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
+        return EmbeddingBatch(
+            student={role: v.float() for role, v in vectors.items()},
+            teacher=teacher,
+            projection=self.projection,
+            keys=batch.keys,
+            negative_counts=batch.negative_counts,
+            score=batch.score,
+            label=batch.label,
+            source=batch.source,
+        )
+
+    def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
+        """The weighted sum of the losses; stops with a clear message where one is not finite."""
+        active = self.active()
+        vectors = self.encode(batch, [loss for loss, _ in active.values()])
+        values: dict[str, Tensor] = {}
+        with torch.autocast(self.device.type, enabled=False):
+            for name, (loss, _) in active.items():
+                loss.check(name, vectors)
+                values[name] = loss(vectors)
+            total = torch.stack([weight * values[name] for name, (_, weight) in active.items()]).sum() if active else 0
+        if not isinstance(total, Tensor):
+            raise UserError(f"no loss has a weight other than 0 at step {self.global_step}; mend the schedule of `losses`")
+        if not torch.isfinite(total):
+            self._stop_at_nan(values, batch)
+        self._count_cut(batch)
+        if self.global_step % self.log_every == 0:
+            logged = {f"train/{name}": value.detach() for name, value in values.items()}
+            logged["train/loss"] = total.detach()
+            logged |= {f"weight/{name}": torch.tensor(weight) for name, (_, weight) in active.items()}
+            self.log_dict(logged, batch_size=len(batch), sync_dist=self.trainer.world_size > 1)
+        return total
+
+    def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
+        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or ["their sum"]
+        rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
+        raise UserError(
+            f"step {self.global_step}: the loss is not finite ({'; '.join(bad)}) on rows {rows} of source '{batch.source}'; "
+            "lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
+        )
+
+    def _count_cut(self, batch: TokenBatch) -> None:
+        if batch.texts_cut and not self.texts_cut:
+            self.print(
+                f"note: texts longer than max_length {self.student.tokenizer.max_length} are cut "
+                f"(first seen in source '{batch.source}'); the report counts them"
+            )
+        self.texts_cut += batch.texts_cut
+        self.tokens_lost += batch.tokens_lost
+
+    def on_fit_start(self) -> None:
+        """Brings the teacher to the device and calls the losses' hooks."""
+        for term in self.terms.values():
+            term.loss.on_fit_start(self)
+
+    def setup(self, stage: str) -> None:
+        """Brings the teacher, which Lightning does not know of, to the device."""
+        if self.teacher is not None:
+            self.teacher.to(self.trainer.strategy.root_device)
+
+    def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
+        """Calls the losses' hooks after the optimizer's step."""
+        for term in self.terms.values():
+            term.loss.on_step_end(self, self.global_step)
+
+    def _evaluate(self, batch: TokenBatch) -> None:
+        vectors = split(self.student, batch.student, [ANCHOR, POSITIVE])
+        self.retrieval.update(vectors[ANCHOR], vectors[POSITIVE], batch.keys[POSITIVE])
+
+    def _log_retrieval(self, stage: str) -> None:
+        scores = {f"{stage}/{name}": torch.tensor(value) for name, value in self.retrieval.compute().items()}
+        self.retrieval.reset()
+        self.log_dict(scores, rank_zero_only=False, prog_bar=False)
+
+    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Collects the vectors of held-out pairs."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs retrieval of each anchor's positive among all positives: val/ndcg@10, val/mrr@10, val/recall@1, val/recall@10."""
+        self._log_retrieval("val")
+
+    def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Collects the vectors of test pairs."""
+        self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the same scores as validation under test/."""
+        self._log_retrieval("test")
+
+    def predict_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Role -> (n, D) unit vectors of the batch's texts."""
+        roles = list(batch.student)
+        return {role: nn.functional.normalize(v.float(), dim=-1) for role, v in split(self.student, batch.student, roles).items()}
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over all that trains, and the schedule by steps."""
+        optimizer = self.optimizer(parameter_groups(self))
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        if isinstance(scheduler, WarmupSchedule) and scheduler.total_steps is None:
+            # from the trainer's setting, not estimated_stepping_batches: that would start the data anew
+            scheduler.total_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def split(encoder: TextEncoder, columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
+    """Encodes several columns in one go and gives each its vectors: role -> (n, D).
+
+    Args:
+        encoder: The encoder.
+        columns: Role -> tokens.
+        roles: Which of them.
+    """
+    vectors = encoder(Tokens.cat([columns[role] for role in roles]))
+    return dict(zip(roles, vectors.split([len(columns[role]) for role in roles]), strict=True))

@@ -1,0 +1,50 @@
+"""The learning-rate schedule: linear warm-up, then constant, linear or cosine decay."""
+
+import math
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class WarmupSchedule(LRScheduler):
+    """Raises the learning rate from 0 over `warmup_steps`, then lets it fall until `total_steps`.
+
+    Args:
+        optimizer: Whose learning rate.
+        warmup_steps: Steps until the full rate.
+        decay: How it falls afterwards: `constant` (not at all), `linear` or `cosine`.
+        total_steps: Where it has fallen to `final`; None: the trainer's max_steps.
+        final: Share of the full rate that is left at the end, 0 to 1.
+        last_epoch: Step that it stands at; -1 to begin.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup_steps: int = 500,
+        decay: Literal["constant", "linear", "cosine"] = "linear",
+        total_steps: int | None = None,
+        final: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:
+        self.warmup_steps, self.decay, self.total_steps, self.final = warmup_steps, decay, total_steps, final
+        super().__init__(optimizer, last_epoch)
+
+    def factor(self, step: int) -> float:
+        """Share of the full learning rate at a step.
+
+        Args:
+            step: Steps done.
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        if self.decay == "constant" or self.total_steps is None:
+            return 1.0
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        left = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.final + (1 - self.final) * left
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]
+        """The learning rate of each parameter group."""
+        return [base * self.factor(self.last_epoch) for base in self.base_lrs]
