@@ -19,7 +19,10 @@ def usage() -> str:
     lines += ["usage: python -m lightning_embed COMMAND [--config FILE ...] [--key value ...]", ""]
     lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
     lines += ["", "python -m lightning_embed COMMAND --help   the command's settings"]
-    lines += ["python -m lightning_embed fit --print_config   the default job as YAML", "python -m lightning_embed --version"]
+    lines += [
+        "python -m lightning_embed fit --print_config   the default job as YAML",
+        "python -m lightning_embed --version",
+    ]
     return "\n".join(lines)
 
 

@@ -42,7 +42,9 @@ def load_backbone(
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UserError(f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})") from None
+        raise UserError(
+            f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})"
+        ) from None
     if rope_theta is not None:
         _set_rope_theta(config, rope_theta, model)
     config.use_cache = False
@@ -59,7 +61,9 @@ def load_backbone(
                 folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
             )
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"model '{model}': its weights could not be loaded ({str(error).strip().splitlines()[0][:160]})") from None
+            raise UserError(
+                f"model '{model}': its weights could not be loaded ({str(error).strip().splitlines()[0][:160]})"
+            ) from None
         finally:
             logging.set_verbosity(verbosity)
             logging.enable_progress_bar()
@@ -76,7 +80,7 @@ def _set_rope_theta(config: Any, theta: float, model: str) -> None:
     if not parameters:
         raise UserError(f"model '{model}': rope_theta was given, but {config.model_type} has no rotary positions")
     nested = [p for p in parameters.values() if isinstance(p, dict)]
-    for one in ([parameters["full_attention"]] if "full_attention" in parameters else nested or [parameters]):
+    for one in [parameters["full_attention"]] if "full_attention" in parameters else nested or [parameters]:
         one["rope_theta"] = float(theta)
 
 

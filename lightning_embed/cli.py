@@ -63,7 +63,12 @@ class EmbedCLI(LightningCLI):
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
-                {"checkpoint.save_last": True, "checkpoint.save_top_k": 1, "checkpoint.monitor": "val/ndcg@10", "checkpoint.mode": "max"}
+                {
+                    "checkpoint.save_last": True,
+                    "checkpoint.save_top_k": 1,
+                    "checkpoint.monitor": "val/ndcg@10",
+                    "checkpoint.mode": "max",
+                }
             )
             parser.set_defaults({"checkpoint.filename": "best", "checkpoint.enable_version_counter": False})
             parser.set_defaults({"checkpoint.auto_insert_metric_name": False})
@@ -81,7 +86,9 @@ class EmbedCLI(LightningCLI):
             config.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
         path = config.get("ckpt_path")
         if path == "last" and not (folder / "checkpoints" / "last.ckpt").is_file():
-            raise UserError(f"--ckpt_path last: there is no {folder / 'checkpoints' / 'last.ckpt'}; give a checkpoint's path")
+            raise UserError(
+                f"--ckpt_path last: there is no {folder / 'checkpoints' / 'last.ckpt'}; give a checkpoint's path"
+            )
         if path not in (None, "last", "best", "hpc", "registry") and not Path(path).exists():
             raise UserError(f"--ckpt_path {path}: there is no such checkpoint")
 
@@ -91,7 +98,9 @@ class EmbedCLI(LightningCLI):
         folder = trainer["default_root_dir"]
         if trainer.get("logger") is None:
             kwargs["logger"] = (
-                [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")] if self.command == "fit" else False
+                [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")]
+                if self.command == "fit"
+                else False
             )
         return super().instantiate_trainer(**kwargs)
 
@@ -122,16 +131,26 @@ def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{folder}: the run's folder cannot be written ({error.strerror}); give another --trainer.default_root_dir") from None
+        raise UserError(
+            f"{folder}: the run's folder cannot be written ({error.strerror}); give another --trainer.default_root_dir"
+        ) from None
     os.environ[RUN_FOLDER] = str(folder)
     return folder
 
 
 def _quiet() -> None:
     """Silences what a user can do nothing about."""
-    for pattern in (".*does not have many workers.*", ".*`isinstance\\(treespec.*", ".*litlogger.*", ".*GPU available but not used.*"):
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*`isinstance\\(treespec.*",
+        ".*litlogger.*",
+        ".*GPU available but not used.*",
+    ):
         warnings.filterwarnings("ignore", pattern)
-    warnings.filterwarnings("ignore", ".*`lr_scheduler.step\\(\\)` before.*|.*Checkpoint directory.*|.*Found .* module\\(s\\) in eval mode.*")
+    warnings.filterwarnings(
+        "ignore",
+        ".*`lr_scheduler.step\\(\\)` before.*|.*Checkpoint directory.*|.*Found .* module\\(s\\) in eval mode.*",
+    )
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -1,6 +1,7 @@
 """TextEncoder: ragged tokens in, one vector per text out, whatever the backbone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class TextEncoder(nn.Module):
         said = read_settings(folder)
         self.model, self.folder = model, folder
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
-        self.backbone = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention)
+        self.backbone: Any = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention)
         prompts = said.prompts if prompts is None else prompts
         limit = position_limit(self.backbone)
         wanted = max_length or said.max_length or limit or self.backbone.config.max_position_embeddings

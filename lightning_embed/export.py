@@ -27,7 +27,8 @@ def export_encoder(encoder: TextEncoder, folder: Path) -> None:
     Raises:
         UserError: If the folder cannot be written.
     """
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -35,12 +36,12 @@ def export_encoder(encoder: TextEncoder, folder: Path) -> None:
             plain, whole = Path(scratch) / "backbone", Path(scratch) / "model"
             encoder.backbone.save_pretrained(plain)  # type: ignore[operator]
             encoder.tokenizer.hf.save_pretrained(plain)
-            body = models.Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
-            pooling = models.Pooling(int(encoder.backbone.config.hidden_size), POOLING[encoder.pooling])  # type: ignore[union-attr, arg-type]
+            body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+            pooling = Pooling(int(encoder.backbone.config.hidden_size), POOLING[encoder.pooling])  # type: ignore[union-attr, arg-type]
             whole_dim = encoder.dim == int(encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
             model = SentenceTransformer(
-                modules=[body, pooling, models.Normalize()],
+                modules=[body, pooling, Normalize()],
                 prompts=prompts,
                 similarity_fn_name="cosine",
                 truncate_dim=None if whole_dim else encoder.dim,
@@ -87,7 +88,9 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
             env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         if done.returncode:
-            raise UserError(f"{folder}: the exported model does not load ({done.stderr.strip().splitlines()[-1][:200]})")
+            raise UserError(
+                f"{folder}: the exported model does not load ({done.stderr.strip().splitlines()[-1][:200]})"
+            )
         theirs = np.load(result)
         least = 1.0
         for role in ("query", "document"):

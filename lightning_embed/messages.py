@@ -19,7 +19,9 @@ def one_line(message: str, error: Exception | None = None) -> str:
             return str(cause)
         cause = cause.__cause__ or cause.__context__
     text = " ".join(message.split())
-    unknown = re.search(r"losses.*?(?:class_path|class)\W+(\w[\w.]*)", text) or re.search(r"LossTerm.*?'loss': '(\w+)'", text)
+    unknown = re.search(r"losses.*?(?:class_path|class)\W+(\w[\w.]*)", text) or re.search(
+        r"LossTerm.*?'loss': '(\w+)'", text
+    )
     name = unknown[1] if unknown else ""
     known = _losses()
     if name and name not in known and "losses" in text and "." not in name:
@@ -32,4 +34,8 @@ def one_line(message: str, error: Exception | None = None) -> str:
 def _losses() -> list[str]:
     import lightning_embed.losses as losses
 
-    return sorted(name for name in losses.__all__ if isinstance(getattr(losses, name), type) and hasattr(getattr(losses, name), "check"))
+    return sorted(
+        name
+        for name in losses.__all__
+        if isinstance(getattr(losses, name), type) and hasattr(getattr(losses, name), "check")
+    )

@@ -25,7 +25,7 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         module: Whose parameters.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trainable if p.ndim >= 2]},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -69,7 +69,9 @@ class EmbeddingModule(L.LightningModule):
         self.terms = dict(losses)
         if projection is not None:
             if teacher is None:
-                raise UserError("projection: it maps between student and teacher, and there is no teacher; give model.teacher")
+                raise UserError(
+                    "projection: it maps between student and teacher, and there is no teacher; give model.teacher"
+                )
             projection.fit_to(student.dim, teacher.dim)
         self.projection = projection
         for name, term in losses.items():
@@ -131,7 +133,9 @@ class EmbeddingModule(L.LightningModule):
                 values[name] = loss(vectors)
             total = torch.stack([weight * values[name] for name, (_, weight) in active.items()]).sum() if active else 0
         if not isinstance(total, Tensor):
-            raise UserError(f"no loss has a weight other than 0 at step {self.global_step}; mend the schedule of `losses`")
+            raise UserError(
+                f"no loss has a weight other than 0 at step {self.global_step}; mend the schedule of `losses`"
+            )
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         self._count_cut(batch)
@@ -143,7 +147,9 @@ class EmbeddingModule(L.LightningModule):
         return total
 
     def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
-        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or ["their sum"]
+        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or [
+            "their sum"
+        ]
         rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
         raise UserError(
             f"step {self.global_step}: the loss is not finite ({'; '.join(bad)}) on rows {rows} of source '{batch.source}'; "
@@ -202,7 +208,10 @@ class EmbeddingModule(L.LightningModule):
     def predict_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
         """Role -> (n, D) unit vectors of the batch's texts."""
         roles = list(batch.student)
-        return {role: nn.functional.normalize(v.float(), dim=-1) for role, v in split(self.student, batch.student, roles).items()}
+        return {
+            role: nn.functional.normalize(v.float(), dim=-1)
+            for role, v in split(self.student, batch.student, roles).items()
+        }
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and the schedule by steps."""

@@ -57,7 +57,9 @@ def _in_package(name: str) -> Path:
     homes = [Path(str(f.locate())).parent for f in listed if f.name == "config.json"]
     homes = [home for home in homes if list(home.glob("*.safetensors"))]
     if not homes:
-        raise UserError(f"model '{PIP}{name}': the package {name} carries no model (a config.json beside *.safetensors)")
+        raise UserError(
+            f"model '{PIP}{name}': the package {name} carries no model (a config.json beside *.safetensors)"
+        )
     return min(homes, key=lambda home: len(home.parts))
 
 
@@ -66,7 +68,9 @@ def _from_hub(model: str) -> Path:
 
     try:
         return Path(snapshot_download(model, allow_patterns=FILES))
-    except Exception as error:  # the hub's client raises many kinds: no network, no such repository, gated, a malformed id
+    except (
+        Exception
+    ) as error:  # the hub's client raises many kinds: no network, no such repository, gated, a malformed id
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise UserError(
             f"model '{model}': neither a folder nor a model that could be fetched from the Hugging Face hub ({reason})"
@@ -108,7 +112,9 @@ def read_settings(folder: Path) -> FolderSettings:
         if kind == "Pooling":
             pooling = _pooling(folder / module["path"] / "config.json")
         elif kind not in {"Transformer", "Normalize"}:
-            raise UserError(f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)")
+            raise UserError(
+                f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)"
+            )
     prompts = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
     length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
     return FolderSettings(pooling, {k: v for k, v in prompts.items() if v}, length)

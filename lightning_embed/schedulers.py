@@ -1,7 +1,7 @@
 """The learning-rate schedule: linear warm-up, then constant, linear or cosine decay."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -45,6 +45,6 @@ class WarmupSchedule(LRScheduler):
         left = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
         return self.final + (1 - self.final) * left
 
-    def get_lr(self) -> list[float]:  # type: ignore[override]
+    def get_lr(self) -> list[Any]:
         """The learning rate of each parameter group."""
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]

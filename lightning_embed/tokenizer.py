@@ -94,5 +94,7 @@ def _end_with(hf: Any, folder: Path) -> None:
     end_id = rust.token_to_id(end)
     if rust.encode("a").ids[-1:] == [end_id]:
         return
-    template = processors.TemplateProcessing(single=f"$A:0 {end}:0", pair=f"$A:0 {end}:0 $B:1 {end}:1", special_tokens=[(end, end_id)])
+    template = processors.TemplateProcessing(
+        single=f"$A:0 {end}:0", pair=f"$A:0 {end}:0 $B:1 {end}:1", special_tokens=[(end, end_id)]
+    )
     rust.post_processor = processors.Sequence([rust.post_processor, template]) if rust.post_processor else template

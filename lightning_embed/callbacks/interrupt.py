@@ -29,7 +29,9 @@ class SaveOnInterrupt(L.Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Saves and stops, on all ranks together, once somebody asked: here the batch before has been counted."""
         asked = self.asked
         if trainer.world_size > 1:

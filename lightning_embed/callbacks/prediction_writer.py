@@ -28,10 +28,18 @@ class PredictionWriter(L.Callback):
         self.parts: list[tuple[str, list[int], dict[str, Tensor]]] = []
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: TokenBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keeps a batch's vectors."""
-        self.parts.append((batch.source, batch.rows, {role: v.cpu() for role, v in outputs.items() if role != "negative"}))
+        self.parts.append(
+            (batch.source, batch.rows, {role: v.cpu() for role, v in outputs.items() if role != "negative"})
+        )
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Joins the ranks' rows and writes the file under a temporary name first."""
@@ -41,7 +49,9 @@ class PredictionWriter(L.Callback):
         device = pl_module.device
         places = gather(torch.stack([source, row], 1).to(device)).rows.cpu().numpy()
         roles = list(self.parts[0][2])
-        vectors = {role: gather(torch.cat([p[role] for _, _, p in self.parts]).to(device)).rows.cpu().numpy() for role in roles}
+        vectors = {
+            role: gather(torch.cat([p[role] for _, _, p in self.parts]).to(device)).rows.cpu().numpy() for role in roles
+        }
         self.parts = []
         if not trainer.is_global_zero:
             return
@@ -53,7 +63,12 @@ class PredictionWriter(L.Callback):
             if target.suffix == ".npy":
                 np.save(partial, vectors["anchor"][order])
             else:
-                self._parquet(partial, {role: v[order] for role, v in vectors.items()}, [names[i] for i in places[order, 0]], places[order, 1])
+                self._parquet(
+                    partial,
+                    {role: v[order] for role, v in vectors.items()},
+                    [names[i] for i in places[order, 0]],
+                    places[order, 1],
+                )
             os.replace(partial, target)
         except OSError as error:
             raise UserError(f"{target} could not be written: {error.strerror or error}") from None

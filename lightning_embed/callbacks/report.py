@@ -53,7 +53,9 @@ class Report(L.Callback):
             self.before = [asdict(row) for row in self._grid(trainer, pl_module.student)]  # type: ignore[arg-type]
         self._since = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
+    ) -> None:
         """Counts what is trained on."""
         self.rows += len(batch) * trainer.world_size
         self.tokens += batch.token_count * trainer.world_size

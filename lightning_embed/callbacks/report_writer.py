@@ -126,12 +126,16 @@ def headline(facts: Mapping[str, Any], grids: Mapping[str, Sequence[GridRow]]) -
     teacher, student = full_precision(grids["teacher"]), full_precision(grids["student after"])
     models = facts["models"]
     if teacher is None or student is None:
-        return "The student is trained." if student is None else f"The student's {METRIC} is {student.scores[METRIC]:.3f}."
+        return (
+            "The student is trained." if student is None else f"The student's {METRIC} is {student.scores[METRIC]:.3f}."
+        )
     kept = student.scores[METRIC] / teacher.scores[METRIC]
     text = f"The student keeps {kept:.1%} of its teacher's {METRIC}"
     if "queries_per_second" in models["teacher"]:
         text += f" at {models['student after']['queries_per_second'] / models['teacher']['queries_per_second']:.1f}x its speed"
-    return text + f" with {models['student after']['parameters'] / models['teacher']['parameters']:.0%} of its parameters."
+    return (
+        text + f" with {models['student after']['parameters'] / models['teacher']['parameters']:.0%} of its parameters."
+    )
 
 
 def _table(grids: Mapping[str, Sequence[GridRow]]) -> tuple[list[str], list[list[str]]]:

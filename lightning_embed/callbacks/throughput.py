@@ -32,7 +32,9 @@ class Throughput(L.Callback):
         """Leaves validation's time out."""
         self._begin()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Counts a batch, and logs every so many."""
         if not isinstance(batch, TokenBatch):
             return

@@ -87,7 +87,11 @@ def check_texts(table: Any, roles: dict[str, list[str]], title: str, files: list
                 continue
             start = 0
             for chunk in _chunks(table, column):
-                values = pc.list_element(pc.if_else(pc.greater(pc.list_value_length(chunk), 0), chunk, None), 0) if listed else chunk
+                values = (
+                    pc.list_element(pc.if_else(pc.greater(pc.list_value_length(chunk), 0), chunk, None), 0)
+                    if listed
+                    else chunk
+                )
                 good = pc.fill_null(pc.match_substring_regex(values, r"\S"), False)
                 if not pc.all(good).as_py():
                     row = start + pc.index(good, False).as_py()
@@ -105,7 +109,7 @@ def _chunks(table: Any, column: str) -> Iterator[Any]:
 
 
 def where(row: int, files: list[str]) -> str:
-    """"file, line n" of a JSON-lines row, else "row n of file(s)".
+    """ "file, line n" of a JSON-lines row, else "row n of file(s)".
 
     Args:
         row: Row number from 0.

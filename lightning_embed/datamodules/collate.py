@@ -48,12 +48,16 @@ def _scores(values: list[Any], batch: TextBatch) -> dict[str, list[float]]:
         bad = 0
         rows = []
     if bad is not None:
-        raise UserError(f"source '{batch.source}', row {batch.rows[bad] + 1}: score must be a finite number, got {values[bad]!r}")
+        raise UserError(
+            f"source '{batch.source}', row {batch.rows[bad] + 1}: score must be a finite number, got {values[bad]!r}"
+        )
     scores = {POSITIVE: [row[0] for row in rows]}
     if batch.negative_counts and any(len(row) > 1 for row in rows):
         for number, row, count in zip(batch.rows, rows, batch.negative_counts, strict=True):
             if len(row) != 1 + count:
-                raise UserError(f"source '{batch.source}', row {number + 1}: {len(row)} scores for 1 positive and {count} negatives")
+                raise UserError(
+                    f"source '{batch.source}', row {number + 1}: {len(row)} scores for 1 positive and {count} negatives"
+                )
         scores[NEGATIVE] = [score for row in rows for score in row[1:]]
     return scores
 
@@ -96,7 +100,13 @@ class Steps(Dataset[TokenBatch]):
     """
 
     def __init__(
-        self, sources: list[Rows], plan: Plan, student: TextTokenizer, teacher: TextTokenizer | None, rank: int, world: int
+        self,
+        sources: list[Rows],
+        plan: Plan,
+        student: TextTokenizer,
+        teacher: TextTokenizer | None,
+        rank: int,
+        world: int,
     ) -> None:
         self.sources, self.plan, self.student, self.teacher = sources, plan, student, teacher
         self.rank, self.world = rank, world

@@ -1,16 +1,19 @@
-"""From one docstring to a pair of texts: its first sentence and the cleaned rest.
+"""From a source file to pairs of texts: the first sentence of each docstring and the cleaned rest.
 
-Docstrings are written for Sphinx in three dialects (reStructuredText fields, NumPy sections, Google sections), with some
-Markdown. An embedding model is served best by the words alone, on one line: section titles keep their words and lose
-their underlines, roles and links keep their text, examples keep their code and lose prompts and output, and what speaks
-of the documentation rather than of the subject (references, "see also", version notes, plots) goes.
+Docstrings are written for Sphinx in three dialects (reStructuredText fields, NumPy sections, Google sections), with
+some Markdown. An embedding model is served best by the words alone, on one line: section titles keep their words and
+lose their underlines, roles and links keep their text, examples keep their code and lose prompts and output, and what
+speaks of the documentation rather than of the subject (references, "see also", version notes, plots) goes.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import string
+import warnings
+from collections.abc import Iterator
 from itertools import zip_longest
 
 ANCHOR_WORDS = (4, 40)
@@ -20,6 +23,8 @@ POSITIVE_WORDS = 12
 POSITIVE_CHARACTERS = 2_000
 """A longer positive is cut here, at a word: about 500 tokens."""
 
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_Documented = ast.Module | _Definition
 _READ_CHARACTERS = 4 * POSITIVE_CHARACTERS
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _UNDERLINE = re.compile(r"^([-=~^*#\"'+.])\1{2,}$")
@@ -31,8 +36,9 @@ _TITLE = re.compile(
 _DROPPED_SECTIONS = {"see also", "seealso", "references"}
 _DIRECTIVE = re.compile(r"^\.\.\s+([\w-]+)::\s*(.*)$")
 _DROPPED_DIRECTIVES = {
-    "autosummary", "bibliography", "deprecated", "figure", "image", "index", "legacy", "minigallery", "plot",
-    "seealso", "testsetup", "toctree", "versionadded", "versionchanged",
+    "autoclass", "autofunction", "automodule", "autosummary", "bibliography", "contents", "currentmodule",
+    "deprecated", "figure", "image", "index", "legacy", "minigallery", "module", "plot", "seealso", "testsetup",
+    "toctree", "versionadded", "versionchanged",
 }  # fmt: skip
 _SILENT_DIRECTIVES = {"code", "code-block", "highlight", "ipython", "math", "parsed-literal", "sourcecode", "testcode"}
 _FIELD = re.compile(r"^[:@](\w+)(?:\s+([^:]*))?:(?:\s+(.*))?$")
@@ -49,6 +55,11 @@ _BOILERPLATE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_STEM = re.compile(r"(?<![a-z])[a-z]{3,5}")
+_EMPTY_STEMS = {
+    "the", "and", "are", "for", "with", "from", "that", "this", "its", "not", "which", "retur", "get", "set", "given",
+    "use", "used", "using", "all", "can", "will", "when", "into", "has", "have", "any", "each", "one",
+}  # fmt: skip
 _LETTERS = str.maketrans("", "", string.ascii_letters)
 
 _INLINE = [  # (only where the text has this, pattern, replacement)
@@ -59,6 +70,7 @@ _INLINE = [  # (only where the text has this, pattern, replacement)
     ("`", re.compile(r":[\w:+-]+:`+[~!](?:[^`\n]*\.)?([^`.\n]+)`+"), r"\1"),  # :role:`~package.Name`
     ("`", re.compile(r":[\w:+-]+:`+\.?([^`]+)`+"), r"\1"),  # :role:`text`
     ("`", re.compile(r"`([^`<\n]+?)\s*<[^`>\n]*>`__?"), r"\1"),  # `text <address>`_
+    ("`~", re.compile(r"`+~(?:[^`\s]*\.)?([^`.\s]+)`+"), r"\1"),  # `~package.Name`
     ("`", re.compile(r"`+([^`]+)`+_{0,2}"), r"\1"),  # ``code``, `name`
     ("]_", re.compile(r"(,?\s+\(?[Ss]ee)?\s*\[[#*\w,. -]{1,20}\]_\)?"), ""),  # see [1]_
     ("**", re.compile(r"(?<![\w*])\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*(?![\w*])"), r"\1"),  # **bold**
@@ -73,6 +85,30 @@ _INLINE = [  # (only where the text has this, pattern, replacement)
 ]
 
 
+def source_pairs(source: bytes) -> Iterator[tuple[list[str], str, str]]:
+    """Parses a source file and yields (path, anchor, positive) of the module, its public classes and functions.
+
+    Args:
+        source: The file as it is; one that does not parse yields nothing.
+    """
+    if b'"""' not in source and b"'''" not in source:
+        return
+    try:
+        with warnings.catch_warnings():  # invalid escape sequences in other people's code
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what ast.parse raises for broken or huge sources
+        return
+    found: list[tuple[list[str], _Documented]] = [([], tree)]
+    for path, node in found:  # grows while it is read
+        docstring = ast.get_docstring(node, clean=False)
+        if docstring and (pair := docstring_pair(docstring)):
+            yield path, *pair
+        for child in node.body if isinstance(node, ast.Module | ast.ClassDef) else []:
+            if isinstance(child, _Definition) and not child.name.startswith("_"):
+                found.append(([*path, child.name], child))
+
+
 def docstring_pair(docstring: str) -> tuple[str, str] | None:
     """Splits a docstring into its first sentence (anchor) and all that follows, cleaned (positive).
 
@@ -80,7 +116,8 @@ def docstring_pair(docstring: str) -> tuple[str, str] | None:
         docstring: As it stands in the source, indented or not.
 
     Returns:
-        Both texts, each on one line; None where either is too short, too long, boilerplate or no prose.
+        Both texts, each on one line; None where either is too short, too long, boilerplate or no prose, or where they
+        have no word in common: such a rest speaks of something that only the code around it names.
     """
     if len(docstring.split(None, 15)) < 16:
         return None
@@ -92,7 +129,7 @@ def docstring_pair(docstring: str) -> tuple[str, str] | None:
     if not _good_anchor(anchor):
         return None
     positive = _cut(f"{more} {clean(rest)}".strip())
-    return (anchor, positive) if _good_positive(positive) else None
+    return (anchor, positive) if _good_positive(positive) and _stems(anchor) & _stems(positive) else None
 
 
 def clean(lines: list[str]) -> str:
@@ -129,7 +166,9 @@ def clean(lines: list[str]) -> str:
         elif line.startswith(">>>") or (in_example and line.startswith("...")):
             in_example = True
             kept.append(line[3:].strip())
-        elif in_example or line.startswith(".. ") or _UNDERLINE.match(line) or _FENCE.match(line) or not _has_text(line):
+        elif (
+            in_example or line.startswith(".. ") or _UNDERLINE.match(line) or _FENCE.match(line) or not _has_text(line)
+        ):
             continue
         elif field := _FIELD.match(line):
             kept.append(_spoken(*field.groups(default="")))
@@ -197,4 +236,10 @@ def _good_anchor(text: str) -> bool:
 
 def _good_positive(text: str) -> bool:
     """English prose or commented code: neither bare formulas nor numbers."""
-    return len(_WORD.findall(text)) >= POSITIVE_WORDS and _letters(text) >= 0.6
+    is_stub = text.lower().startswith("deprecated")
+    return len(_WORD.findall(text)) >= POSITIVE_WORDS and _letters(text) >= 0.6 and not is_stub
+
+
+def _stems(text: str) -> set[str]:
+    """The first letters of the words that say something; "_" separates words."""
+    return set(_STEM.findall(text.lower())) - _EMPTY_STEMS

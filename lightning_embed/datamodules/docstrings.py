@@ -1,18 +1,17 @@
 """The embedded default data: what the Python packages installed beside this one say about themselves.
 
-A docstring opens with one sentence that says what a thing does, and goes on to explain it: a (query, document) pair that
-somebody wrote with care. The source files are parsed, never imported, and no text is shipped with this package:
+A docstring opens with one sentence that says what a thing does, and goes on to explain it: a (query, document) pair
+that somebody wrote with care. The files are parsed, never imported, and no text is shipped with this package:
 
-    files -> docstring_pairs -> without_boilerplate -> without_near_duplicates -> balanced -> split_pairs -> three Parquet files
+    files -> docstring_pairs -> without_boilerplate -> without_near_duplicates -> balanced -> split_pairs -> Parquet
 
 Every choice (which of two near-duplicates stays, which pairs are kept, which module is in which split) is made by the
-hash of the text or of the module's name, so the same versions of the same packages give the same rows in the same order
+hash of a text or of a module's name, so the same versions of the same packages give the same rows in the same order
 on every machine.
 """
 
 from __future__ import annotations
 
-import ast
 import gc
 import importlib.metadata
 import json
@@ -24,14 +23,13 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from lightning_embed.datamodules.docstring_text import docstring_pair
+from lightning_embed.datamodules.docstring_text import source_pairs
 from lightning_embed.errors import UserError
 
 Row = dict[str, str]
@@ -39,65 +37,60 @@ Row = dict[str, str]
 
 STDLIB = "python"
 PACKAGES = (
-    STDLIB, "PIL", "accelerate", "aiohttp", "anyio", "datasets", "fontTools", "fsspec", "huggingface_hub", "jinja2", "joblib",
-    "jsonargparse", "lightning", "matplotlib", "mpmath", "mteb", "networkx", "numpy", "packaging", "pandas", "peft", "polars",
-    "pyarrow", "pydantic", "requests", "rich", "scipy", "sentence_transformers", "sklearn", "sympy", "torch", "torchmetrics",
-    "transformers", "urllib3",
+    STDLIB, "PIL", "accelerate", "aiohttp", "anyio", "datasets", "fontTools", "fsspec", "huggingface_hub", "jinja2",
+    "joblib", "jsonargparse", "lightning", "matplotlib", "mpmath", "mteb", "networkx", "numpy", "packaging", "pandas",
+    "peft", "polars", "pyarrow", "pydantic", "requests", "rich", "scipy", "sentence_transformers", "sklearn", "sympy",
+    "torch", "torchmetrics", "transformers", "urllib3",
 )  # fmt: skip
 """Import names that are read by default where installed; `python` is the standard library."""
 SPLITS = ("train", "validation", "test")
 
 _FORMAT = 1  # raise it whenever this file or docstring_text.py gives other rows
+_COLUMNS = ("anchor", "positive", "name", "module", "package")
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 _EXCLUDED_FOLDERS = {"test", "tests", "testing", "_testing", "benchmarks", "_vendor", "vendor", "extern", "externals"}
 _EXCLUDED_STDLIB = {"antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "this", "turtledemo"}
-_EXCLUDED_MODULES = ("torch._", "transformers.models.")  # compiler internals; hundreds of copies of one text
-_COLUMNS = ("anchor", "positive", "name", "module", "package")
+# Internals, other projects' code, old copies, hundreds of copies of one text.
+_EXCLUDED_MODULES = ("numpy.distutils.", "pydantic.v1.", "scipy._lib.", "torch._", "transformers.models.")
 
 
 def build(
     cache_dir: str | Path | None = None,
     packages: Sequence[str] | None = None,
     max_pairs: int = 20_000,
-    max_share: float = 0.25,
-    validation_share: float = 0.05,
-    test_share: float = 0.1,
     search_path: Sequence[str] | None = None,
 ) -> Path:
     """Writes `train.parquet`, `validation.parquet` and `test.parquet`, or finds them written.
 
-    The folder's name is a hash of the settings, of this code's format and of the versions of Python and of the packages.
+    The folder is named by a hash of the settings, of this code's format and of Python's and the packages' versions.
 
     Args:
         cache_dir: Where the folder is made; None: `lightning_embed` in `$XDG_CACHE_HOME`, else in `~/.cache`.
         packages: Import names; None: those of `PACKAGES` that are installed.
         max_pairs: Most pairs of all splits together.
-        max_share: Most pairs of one package, as a share of `max_pairs`, above 0 to 1.
-        validation_share: Share of the pairs for validation, 0 to 1.
-        test_share: Share of the pairs for the test, 0 to 1.
         search_path: Folders where packages are looked for; None: `sys.path`.
 
     Returns:
         The folder; `datasets.load_dataset("parquet", data_dir=...)` reads it.
 
     Raises:
-        UserError: A named package is not installed, none is found, or too few pairs are left for the three splits.
+        UserError: A named package is not there, none is, too few pairs are left, or the cache cannot be written.
     """
     versions = _versions(packages, search_path)
-    settings = [max_pairs, max_share, validation_share, test_share]
-    key = _digest(json.dumps([_FORMAT, platform.python_version(), settings, versions]))
+    key = _digest(json.dumps([_FORMAT, platform.python_version(), max_pairs, versions]))
     root = Path(cache_dir) if cache_dir else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lightning_embed"
     folder = root.expanduser() / f"docstrings-{key}"
     if _is_complete(folder):
         return folder
-    _say(f"reading docstrings of {len(versions)} packages (once; kept in {folder})")
+    _say(f"reading docstrings of {len(versions)} packages, once ...")
     rows = without_near_duplicates(without_boilerplate(docstring_pairs(list(versions), search_path)))
-    splits = split_pairs(balanced(rows, max_pairs, max_share), validation_share, test_share)
-    counts = ", ".join(f"{len(splits[name])} {name}" for name in SPLITS)
+    splits = split_pairs(balanced(rows, max_pairs))
+    counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
     if not all(splits.values()):
-        raise UserError(f"too few docstrings in {', '.join(versions)} for three splits ({counts} pairs): name more packages")
+        where = ", ".join(versions)
+        raise UserError(f"too few docstrings in {where}: expected pairs for three splits, got {counts}; add packages")
     _write(splits, folder)
-    _say(f"wrote {counts} pairs")
+    _say(f"wrote {counts} pairs to {folder}")
     return folder
 
 
@@ -109,20 +102,20 @@ def docstring_pairs(packages: Sequence[str], search_path: Sequence[str] | None =
         search_path: Folders where they are looked for; None: `sys.path`.
     """
     rows = []
-    # The tree of a file is a million small objects, no cycles: with the collector on, parsing takes half as long again.
+    # A file's tree is many small objects without cycles: the collector would only cost half as much time again.
     collecting = gc.isenabled()
     gc.disable()
     try:
         for package in sorted(set(packages)):
             for module, file in _files(package, search_path):
-                for path, docstring in _docstrings(file):
-                    if pair := docstring_pair(docstring):
-                        name = ".".join([_public(module), *path])
-                        rows.append(dict(zip(_COLUMNS, [*pair, name, module, package], strict=True)))
+                for path, anchor, positive in source_pairs(_read(file)):
+                    if path or _public(module) == module:  # what a private module says of itself has no public name
+                        values = (anchor, positive, ".".join([_public(module), *path]), module, package)
+                        rows.append(dict(zip(_COLUMNS, values, strict=True)))
     finally:
         if collecting:
             gc.enable()
-    return sorted(rows, key=lambda row: (_digest(row["anchor"] + "\n" + row["positive"]), row["module"], row["name"]))
+    return sorted(rows, key=lambda row: (_digest(f"{row['anchor']}\n{row['positive']}"), row["module"], row["name"]))
 
 
 def without_boilerplate(rows: Sequence[Row], most_partners: int = 2) -> list[Row]:
@@ -136,7 +129,8 @@ def without_boilerplate(rows: Sequence[Row], most_partners: int = 2) -> list[Row
     for row in rows:
         partners[_plain(row["anchor"])].add(row["positive"])
         partners[_plain(row["positive"])].add(row["anchor"])
-    return [row for row in rows if all(len(partners[_plain(row[c])]) <= most_partners for c in ("anchor", "positive"))]
+    common = {text for text, others in partners.items() if len(others) > most_partners}
+    return [row for row in rows if _plain(row["anchor"]) not in common and _plain(row["positive"]) not in common]
 
 
 def without_near_duplicates(rows: Sequence[Row], threshold: float = 0.5, width: int = 5) -> list[Row]:
@@ -190,7 +184,7 @@ def balanced(rows: Sequence[Row], max_pairs: int = 20_000, max_share: float = 0.
 
 
 def split_pairs(rows: Sequence[Row], validation_share: float = 0.05, test_share: float = 0.1) -> dict[str, list[Row]]:
-    """Deals whole modules, in the order of their hashes: to the test while they fit in, then to validation, else to train.
+    """Deals whole modules, in the order of their hashes: to test while they fit in, then to validation, else to train.
 
     Args:
         rows: Pairs; their order is kept.
@@ -198,7 +192,7 @@ def split_pairs(rows: Sequence[Row], validation_share: float = 0.05, test_share:
         test_share: Most test rows, as a share of all.
     """
     sizes = Counter(row["module"] for row in rows)
-    room = {"test": test_share * len(rows), "validation": validation_share * len(rows), "train": float(len(rows))}
+    room = {"test": test_share * len(rows), "validation": validation_share * len(rows), "train": math.inf}
     split_of = {}
     for module in sorted(sizes, key=lambda module: (_digest(module), module)):
         split_of[module] = next(split for split, left in room.items() if left >= sizes[module])
@@ -230,28 +224,21 @@ def _files(package: str, search_path: Sequence[str] | None) -> Iterator[tuple[st
                 parts = [name, *Path(folder).relative_to(root).parts, *([] if stem == "__init__" else [stem])]
                 module = ".".join(parts)
                 is_test = stem == "conftest" or stem.startswith("test_") or stem.endswith("_test")
-                if extension == ".py" and stem.isidentifier() and not is_test and not module.startswith(_EXCLUDED_MODULES):
+                if (
+                    extension == ".py"
+                    and stem.isidentifier()
+                    and not is_test
+                    and not module.startswith(_EXCLUDED_MODULES)
+                ):
                     yield module, Path(folder, file)
 
 
-def _docstrings(file: Path) -> Iterator[tuple[list[str], str]]:
-    """(path within the module, docstring) of the module and its public classes and functions; none if it does not parse."""
+def _read(file: Path) -> bytes:
+    """The file's bytes; none if it cannot be read."""
     try:
-        source = file.read_bytes()
-        if b'"""' not in source and b"'''" not in source:
-            return
-        with warnings.catch_warnings():  # invalid escape sequences in other people's code
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
-        return
-    found: list[tuple[list[str], ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]] = [([], tree)]
-    for path, node in found:  # grows while it is read
-        if docstring := ast.get_docstring(node, clean=False):
-            yield path, docstring
-        for child in node.body if isinstance(node, ast.Module | ast.ClassDef) else []:
-            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
-                found.append(([*path, child.name], child))
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _public(module: str) -> str:
@@ -261,9 +248,13 @@ def _public(module: str) -> str:
 
 def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None) -> dict[str, str]:
     """Name -> version of the packages to read; one without metadata goes by a hash of its files."""
-    found = {name: name for name in sorted(set(PACKAGES if packages is None else packages)) if _roots(name, search_path)}
+    found = {
+        name: name for name in sorted(set(PACKAGES if packages is None else packages)) if _roots(name, search_path)
+    }
     if missing := sorted(set(packages or ()) - set(found)):
-        raise UserError(f"no package {missing[0]!r} with source files is installed here: correct its import name or drop it")
+        raise UserError(
+            f"no package {missing[0]!r} with source files is installed here: correct its import name or drop it"
+        )
     if not found:
         raise UserError(f"no package to read docstrings of: expected one or more of {', '.join(PACKAGES)}")
     for name in found:
@@ -275,7 +266,7 @@ def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None)
         elif installed:
             found[name] = installed.version
         else:
-            found[name] = _digest("\n".join(f"{m} {_digest(f.read_bytes())}" for m, f in _files(name, search_path)))
+            found[name] = _digest("\n".join(f"{m} {_digest(_read(f))}" for m, f in _files(name, search_path)))
     return found
 
 
@@ -286,7 +277,7 @@ def _shingles(text: str, width: int, word_ids: dict[str, int]) -> set[int]:
 
 
 def _prefix(text: set[int], threshold: float, frequency: Counter[int]) -> list[int]:
-    """The rarest shingles, one of which a near-duplicate must share; those of no other text come first and are left out."""
+    """The rarest shingles, one of which a near-duplicate must share; those of no other text are left out."""
     shared = [shingle for shingle in text if frequency[shingle] > 1]
     length = len(shared) - math.ceil(threshold * len(text) - 1e-9) + 1
     return sorted(shared, key=lambda shingle: (frequency[shingle], shingle))[: max(0, length)]
@@ -305,26 +296,23 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _write(splits: dict[str, list[Row]], folder: Path) -> None:
-    """Writes all files into a temporary folder beside the target and renames it; a process that came first wins."""
+    """Writes into a temporary folder beside the target and renames it; of two processes the first one wins."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with tempfile.TemporaryDirectory(prefix=".docstrings-", dir=folder.parent, ignore_cleanup_errors=True) as name:
+            written = Path(name) / folder.name
+            written.mkdir()
+            for split, rows in splits.items():
+                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), written / f"{split}.parquet")
+            if not _is_complete(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # somebody deleted a part of it
+            os.replace(written, folder)
     except OSError as error:
-        raise UserError(f"cannot write to the cache folder {folder.parent} ({error.strerror}): set cache_dir") from error
-    try:
-        for split, rows in splits.items():
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary / f"{split}.parquet")
-        if folder.exists() and not _is_complete(folder):
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except OSError:
         if not _is_complete(folder):
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            raise UserError(f"cannot write to the cache folder {folder.parent} ({error}): set cache_dir") from error
 
 
 def _say(message: str) -> None:

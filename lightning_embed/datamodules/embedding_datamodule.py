@@ -66,7 +66,9 @@ class EmbeddingDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if global_batch_size < 1 or eval_batch_size < 1:
-            raise UserError(f"global_batch_size and eval_batch_size must be at least 1, got {global_batch_size} and {eval_batch_size}")
+            raise UserError(
+                f"global_batch_size and eval_batch_size must be at least 1, got {global_batch_size} and {eval_batch_size}"
+            )
         self.train, self.validation, self.test, self.predict = train, validation, test, predict
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
@@ -85,14 +87,16 @@ class EmbeddingDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Opens the sources that a stage needs and takes the tokenizers from the trainer's module."""
         if self.trainer is not None:
-            self.tokenizers = self.trainer.lightning_module.tokenizers
+            self.tokenizers = self.trainer.lightning_module.tokenizers  # type: ignore[assignment]
         wanted = {"fit": ("train", "validation", "test")}.get(stage, (stage.replace("validate", "validation"),))
         for split in wanted:
             self.rows(split)
         if stage != "fit" and not self.rows(wanted[0]):
             raise UserError(f"`{stage}` needs data: give data.{wanted[0]} at least one source")
         if stage == "fit" and not self.rows("train"):
-            raise UserError("`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'")
+            raise UserError(
+                "`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'"
+            )
 
     def rows(self, split: str) -> list[Rows]:
         """The opened sources of a split, opened at the first call.
@@ -114,7 +118,9 @@ class EmbeddingDataModule(L.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         steps = Steps(self.rows(split), plan, self.tokenizers["student"], self.tokenizers.get("teacher"), rank, world)
         if self.num_workers:
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are the parallelism, and they are forked
+            os.environ.setdefault(
+                "TOKENIZERS_PARALLELISM", "false"
+            )  # the workers are the parallelism, and they are forked
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             steps,
@@ -161,7 +167,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         if self.trainer is None or not self.rows("train"):
             return {}
         plan, loop = self.plan, self.trainer.fit_loop
-        done = self.trainer.current_epoch * len(plan) + loop.epoch_loop.batch_progress.current.processed
+        done = self.trainer.current_epoch * len(plan) + loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         return {"step": done, "plan": _signature(plan)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

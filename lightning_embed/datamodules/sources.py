@@ -79,7 +79,9 @@ class Rows:
                 taken[role] = got[columns[0]]
                 continue
             cells = zip(*(got[column] for column in columns), strict=True)
-            taken[role] = [[t for cell in row for t in (cell if isinstance(cell, list) else [cell]) if t] for row in cells]
+            taken[role] = [
+                [t for cell in row for t in (cell if isinstance(cell, list) else [cell]) if t] for row in cells
+            ]
         return taken
 
 
@@ -103,7 +105,9 @@ def open_source(source: Source, needed: tuple[str, ...] = (ANCHOR, POSITIVE)) ->
             f"source '{source.title}': no column for {', '.join(missing)}; the columns found are "
             f"{', '.join(table.column_names)}; name one in `columns`, e.g. {{{missing[0]}: {table.column_names[0]}}}"
         )
-    check_texts(table, {role: columns for role, columns in roles.items() if role not in (SCORE, LABEL)}, source.title, files)
+    check_texts(
+        table, {role: columns for role, columns in roles.items() if role not in (SCORE, LABEL)}, source.title, files
+    )
     return Rows(source, table, roles, files)
 
 
@@ -119,7 +123,7 @@ def _roles(source: Source, found: list[str]) -> dict[str, list[str]]:
     named = {column: role for role, column in (source.columns or {}).items()}
     roles: dict[str, list[str]] = {}
     for column in found:
-        role = named.get(column)
+        role: str | None = named.get(column)
         if role is None and source.columns is None:
             role = ALIASES.get(column, column) if ALIASES.get(column) not in found else column
         if role is None:
@@ -139,14 +143,18 @@ def _read(source: Source) -> tuple[Any, list[str]]:
     paths = [source.path] if isinstance(source.path, str) else list(source.path)
     if len(paths) == 1 and Path(paths[0]).is_dir():
         if not (Path(paths[0]) / "dataset_info.json").is_file():
-            raise UserError(f"source '{source.title}': {paths[0]} is a folder that datasets.save_to_disk did not write; name its files")
+            raise UserError(
+                f"source '{source.title}': {paths[0]} is a folder that datasets.save_to_disk did not write; name its files"
+            )
         return datasets.load_from_disk(paths[0]), paths
     if len(paths) == 1 and _is_hub_id(paths[0]):
         return _from_hub(source, paths[0]), paths
     files = _expand(source, paths)
     kinds = {_format(file) for file in files}
     if len(kinds) > 1:
-        raise UserError(f"source '{source.title}': its files are of several formats ({', '.join(sorted(kinds))}); make one source of each")
+        raise UserError(
+            f"source '{source.title}': its files are of several formats ({', '.join(sorted(kinds))}); make one source of each"
+        )
     kind = kinds.pop()
     options = {"sep": "\t"} if ".tsv" in Path(files[0]).suffixes else {}
     try:
@@ -169,7 +177,12 @@ def _from_hub(source: Source, name: str) -> Any:
 
 def _is_hub_id(path: str) -> bool:
     """Whether a path that is no folder reads like owner/name."""
-    return path.count("/") == 1 and not Path(path).suffix and not Path(path).exists() and not path.startswith((".", "~", "/"))
+    return (
+        path.count("/") == 1
+        and not Path(path).suffix
+        and not Path(path).exists()
+        and not path.startswith((".", "~", "/"))
+    )
 
 
 def _expand(source: Source, paths: list[str]) -> list[str]:
@@ -191,4 +204,6 @@ def _format(file: str) -> str:
     for suffix in reversed(Path(file).suffixes):
         if suffix[1:] in FORMATS:
             return FORMATS[suffix[1:]]
-    raise UserError(f"{file}: expected a file named *.jsonl, .json, .csv, .tsv, .parquet or .arrow (also .gz, .zst); rename it")
+    raise UserError(
+        f"{file}: expected a file named *.jsonl, .json, .csv, .tsv, .parquet or .arrow (also .gz, .zst); rename it"
+    )

@@ -157,7 +157,9 @@ def _byte_axis(axes: Axes, sizes: Sequence[int]) -> None:
     every = 2 if high - low > 8 else 1
     axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in range(low, high + 1, every)]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size / 1024:g} KiB" if size >= 1024 else f"{size:g} B"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda size, _: f"{size / 1024:g} KiB" if size >= 1024 else f"{size:g} B")
+    )
     axes.yaxis.set_major_formatter(FuncFormatter(lambda score, _: f"{score:.2f}"))
     axes.set_xlabel("bytes a vector (smaller: fewer dims, lower precision)")
 
@@ -184,7 +186,9 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if "step" not in (reader.fieldnames or ()):
-                raise UserError(f"{path}: expected a CSVLogger metrics file with a `step` column, got {reader.fieldnames}")
+                raise UserError(
+                    f"{path}: expected a CSVLogger metrics file with a `step` column, got {reader.fieldnames}"
+                )
             for row in reader:
                 for name, cell in row.items():
                     if name in ("step", "epoch") or not cell or not row["step"]:
@@ -259,7 +263,13 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
         smooth = _smooth(values)
         if len(values) >= 100:
             axes.plot(steps, values, color=colours[name], lw=0.6, alpha=0.2)
-        axes.plot(steps, smooth, color=colours[name], lw=2.2 if name == "loss" else 1.6, marker="o" if len(values) == 1 else "")
+        axes.plot(
+            steps,
+            smooth,
+            color=colours[name],
+            lw=2.2 if name == "loss" else 1.6,
+            marker="o" if len(values) == 1 else "",
+        )
         ends.append(("total" if name == "loss" else name, colours[name], steps[-1], smooth[-1]))
     axes.set_title("Training losses")
     axes.margins(x=0.02)

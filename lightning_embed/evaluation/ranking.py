@@ -56,7 +56,9 @@ def parse_metric(name: str) -> tuple[str, int]:
     """
     kind, _, cutoff = name.partition("@")
     if kind not in _GAINS or not cutoff.isdecimal() or int(cutoff) < 1:
-        raise UserError(f"unknown retrieval metric {name!r}: give ndcg@k, mrr@k or recall@k with k >= 1, such as ndcg@10")
+        raise UserError(
+            f"unknown retrieval metric {name!r}: give ndcg@k, mrr@k or recall@k with k >= 1, such as ndcg@10"
+        )
     return kind, int(cutoff)
 
 
@@ -103,9 +105,7 @@ def _better_and_tied(
     slack = _TIE * queries.norm(dim=-1, keepdim=True) * documents.norm(dim=-1).max()
     better, tied = [], []
     rows = max(1, _CHUNK // len(documents))
-    for part, own_index, margin in zip(
-        queries.split(rows), relevant.split(rows), slack.split(rows), strict=True
-    ):
+    for part, own_index, margin in zip(queries.split(rows), relevant.split(rows), slack.split(rows), strict=True):
         scores = similarity(part, documents)  # (q, M)
         own = scores.gather(1, own_index[:, None])
         better.append((scores > own + margin).sum(dim=1))

@@ -55,7 +55,9 @@ class Projection(nn.Module):
             self._create(*sizes)
         elif tuple(self.weight.shape) != sizes[::-1]:
             have = tuple(self.weight.shape)[::-1]
-            raise UserError(f"projection maps {have[0]} -> {have[1]}, but the {self.direction} direction needs {sizes[0]} -> {sizes[1]}")
+            raise UserError(
+                f"projection maps {have[0]} -> {have[1]}, but the {self.direction} direction needs {sizes[0]} -> {sizes[1]}"
+            )
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Both vectors in the space where they are compared, in at least float32.

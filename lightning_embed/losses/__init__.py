@@ -11,4 +11,13 @@ from lightning_embed.losses.distillation import Distillation, distillation
 from lightning_embed.losses.gor import GOR, global_orthogonal
 from lightning_embed.losses.infonce import InfoNCE, info_nce
 
-__all__ = ["GOR", "Distillation", "EmbeddingLoss", "InfoNCE", "LossTerm", "distillation", "global_orthogonal", "info_nce"]
+__all__ = [
+    "GOR",
+    "Distillation",
+    "EmbeddingLoss",
+    "InfoNCE",
+    "LossTerm",
+    "distillation",
+    "global_orthogonal",
+    "info_nce",
+]

@@ -119,7 +119,9 @@ class InfoNCE(EmbeddingLoss):
     ) -> None:
         super().__init__()
         if not 0 < min_temperature <= temperature:
-            raise ValueError(f"InfoNCE needs 0 < min_temperature <= temperature, got {min_temperature} and {temperature}")
+            raise ValueError(
+                f"InfoNCE needs 0 < min_temperature <= temperature, got {min_temperature} and {temperature}"
+            )
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learnable_temperature)
         self.min_temperature, self.symmetric, self.shared = min_temperature, symmetric, gather
         self.mask_same_text, self.mask_same_label = mask_same_text, mask_same_label
