@@ -32,7 +32,7 @@ RUN_FOLDER = "LIGHTNING_EMBED_RUN"
 class Parser(LightningArgumentParser):
     """A parser that says what is wrong in one line."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints one line and exits with code 2."""
         fail(one_line(message, ex))
 
@@ -53,7 +53,7 @@ class EmbedCLI(LightningCLI):
     command = "fit"
 
     @classmethod
-    def subcommands(cls) -> dict[str, set[str]]:  # type: ignore[override]
+    def subcommands(cls) -> dict[str, set[str]]:
         """Only the command asked for: a parser costs a quarter of a second."""
         return {cls.command: LightningCLI.subcommands()[cls.command]}
 

@@ -87,18 +87,24 @@ class TextEncoder(nn.Module):
         said = read_settings(folder)
         self.model, self.folder = model, folder
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
-        self.backbone: Any = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention)
+        self.backbone = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention)
+        config: Any = self.backbone.config
         prompts = said.prompts if prompts is None else prompts
         limit = position_limit(self.backbone)
-        wanted = max_length or said.max_length or limit or self.backbone.config.max_position_embeddings
+        wanted = max_length or said.max_length or limit or config.max_position_embeddings
         if limit is not None and wanted > limit:
             raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
         self.tokenizer = TextTokenizer(folder, prompts, wanted, end_token=self.pooling == "last_token")
-        width = int(self.backbone.config.hidden_size)
+        width = int(config.hidden_size)
         if dim is not None and not 0 < dim <= width:
             raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
         self.dim = dim or width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
+
+    @property
+    def config(self) -> Any:
+        """The backbone's transformers config."""
+        return self.backbone.config
 
     @property
     def device(self) -> torch.device:

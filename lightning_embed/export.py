@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,17 +29,18 @@ def export_encoder(encoder: TextEncoder, folder: Path) -> None:
         UserError: If the folder cannot be written.
     """
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
             plain, whole = Path(scratch) / "backbone", Path(scratch) / "model"
-            encoder.backbone.save_pretrained(plain)  # type: ignore[operator]
+            backbone: Any = encoder.backbone
+            backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
-            pooling = Pooling(int(encoder.backbone.config.hidden_size), POOLING[encoder.pooling])  # type: ignore[union-attr, arg-type]
-            whole_dim = encoder.dim == int(encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+            pooling = Pooling(int(encoder.config.hidden_size), POOLING[encoder.pooling])
+            whole_dim = encoder.dim == int(encoder.config.hidden_size)
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
             model = SentenceTransformer(
                 modules=[body, pooling, Normalize()],

@@ -85,7 +85,7 @@ def _facts(encoder: TextEncoder, size: int | None) -> dict[str, Any]:
     return {
         "model": encoder.model,
         "parameters": sum(p.numel() for p in encoder.backbone.parameters()),
-        "layers": int(encoder.backbone.config.num_hidden_layers),  # type: ignore[union-attr, arg-type]
+        "layers": int(encoder.config.num_hidden_layers),
         "dim": encoder.dim,
         "bytes": size,
     }

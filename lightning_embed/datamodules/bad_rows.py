@@ -58,7 +58,7 @@ def _first_bad_json(file: str) -> str | None:
                         continue
                     known = types.setdefault(key, type(value).__name__)
                     if known != type(value).__name__ and {known, type(value).__name__} != {"int", "float"}:
-                        return f"{file}, line {number}, key '{key}': expected a {known} as in the lines before, got a {type(value).__name__}"
+                        return f"{file}, line {number}, key '{key}': expected a {known}, got a {type(value).__name__}"
     except (OSError, EOFError) as error:
         return f"{file}: {error}"
     return None
@@ -96,7 +96,7 @@ def check_texts(table: Any, roles: dict[str, list[str]], title: str, files: list
                 if not pc.all(good).as_py():
                     row = start + pc.index(good, False).as_py()
                     raise UserError(
-                        f"source '{title}': {where(row, files)}, column '{column}': expected a text, got an empty one; fill it in or delete the row"
+                        f"source '{title}': {where(row, files)}, column '{column}': expected a text, got an empty one"
                     )
                 start += len(chunk)
 

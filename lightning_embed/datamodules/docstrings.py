@@ -46,9 +46,9 @@ PACKAGES = (
 SPLITS = ("train", "validation", "test")
 
 _FORMAT = 1  # raise it whenever this file or docstring_text.py gives other rows
-_COLUMNS = ("anchor", "positive", "name", "module", "package")
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 _EXCLUDED_FOLDERS = {"test", "tests", "testing", "_testing", "benchmarks", "_vendor", "vendor", "extern", "externals"}
+_SOURCE = re.compile(r"(?!test_|conftest\.)[^\W\d]\w*(?<!_test)\.py")
 _EXCLUDED_STDLIB = {"antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "this", "turtledemo"}
 # Internals, other projects' code, old copies, hundreds of copies of one text.
 _EXCLUDED_MODULES = ("numpy.distutils.", "pydantic.v1.", "scipy._lib.", "torch._", "transformers.models.")
@@ -82,7 +82,7 @@ def build(
     folder = root.expanduser() / f"docstrings-{key}"
     if _is_complete(folder):
         return folder
-    _say(f"reading docstrings of {len(versions)} packages, once ...")
+    print(f"reading docstrings of {len(versions)} packages, once ...", file=sys.stderr, flush=True)
     rows = without_near_duplicates(without_boilerplate(docstring_pairs(list(versions), search_path)))
     splits = split_pairs(balanced(rows, max_pairs))
     counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
@@ -90,7 +90,7 @@ def build(
         where = ", ".join(versions)
         raise UserError(f"too few docstrings in {where}: expected pairs for three splits, got {counts}; add packages")
     _write(splits, folder)
-    _say(f"wrote {counts} pairs to {folder}")
+    print(f"wrote {counts} pairs to {folder}", file=sys.stderr, flush=True)
     return folder
 
 
@@ -110,8 +110,9 @@ def docstring_pairs(packages: Sequence[str], search_path: Sequence[str] | None =
             for module, file in _files(package, search_path):
                 for path, anchor, positive in source_pairs(_read(file)):
                     if path or _public(module) == module:  # what a private module says of itself has no public name
-                        values = (anchor, positive, ".".join([_public(module), *path]), module, package)
-                        rows.append(dict(zip(_COLUMNS, values, strict=True)))
+                        name = ".".join([_public(module), *path])
+                        row = {"anchor": anchor, "positive": positive, "name": name, "module": module}
+                        rows.append(row | {"package": package})
     finally:
         if collecting:
             gc.enable()
@@ -179,8 +180,8 @@ def balanced(rows: Sequence[Row], max_pairs: int = 20_000, max_share: float = 0.
     for position, row in enumerate(rows):
         turns.append((seen[row["package"]], position))
         seen[row["package"]] += 1
-    allowed = [turn for turn in turns if turn[0] < max_share * max_pairs]
-    return [rows[position] for position in sorted(position for _, position in sorted(allowed)[:max_pairs])]
+    taken = sorted(turn for turn in turns if turn[0] < max_share * max_pairs)[:max_pairs]
+    return [rows[position] for position in sorted(position for _, position in taken)]
 
 
 def split_pairs(rows: Sequence[Row], validation_share: float = 0.05, test_share: float = 0.1) -> dict[str, list[Row]]:
@@ -219,17 +220,10 @@ def _files(package: str, search_path: Sequence[str] | None) -> Iterator[tuple[st
             yield name, root
         for folder, folders, files in os.walk(root):
             folders[:] = sorted(f for f in folders if f.isidentifier() and f not in _EXCLUDED_FOLDERS)
-            for file in sorted(files):
-                stem, extension = os.path.splitext(file)
-                parts = [name, *Path(folder).relative_to(root).parts, *([] if stem == "__init__" else [stem])]
-                module = ".".join(parts)
-                is_test = stem == "conftest" or stem.startswith("test_") or stem.endswith("_test")
-                if (
-                    extension == ".py"
-                    and stem.isidentifier()
-                    and not is_test
-                    and not module.startswith(_EXCLUDED_MODULES)
-                ):
+            for file in sorted(filter(_SOURCE.fullmatch, files)):
+                parts = [name, *Path(folder).relative_to(root).parts, file.removesuffix(".py")]
+                module = ".".join(parts).removesuffix(".__init__")
+                if not module.startswith(_EXCLUDED_MODULES):
                     yield module, Path(folder, file)
 
 
@@ -248,22 +242,19 @@ def _public(module: str) -> str:
 
 def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None) -> dict[str, str]:
     """Name -> version of the packages to read; one without metadata goes by a hash of its files."""
-    found = {
-        name: name for name in sorted(set(PACKAGES if packages is None else packages)) if _roots(name, search_path)
-    }
-    if missing := sorted(set(packages or ()) - set(found)):
-        raise UserError(
-            f"no package {missing[0]!r} with source files is installed here: correct its import name or drop it"
-        )
+    wanted = sorted(set(PACKAGES if packages is None else packages))
+    found = {name: "" for name in wanted if _roots(name, search_path)}
+    if packages and len(found) < len(wanted):
+        missing = next(name for name in wanted if name not in found)
+        raise UserError(f"no package {missing!r} to read docstrings of: expected the import name of an installed one")
     if not found:
         raise UserError(f"no package to read docstrings of: expected one or more of {', '.join(PACKAGES)}")
+    path = list(sys.path if search_path is None else search_path)
     for name in found:
-        distribution = _DISTRIBUTIONS.get(name, name)
-        path = {} if search_path is None else {"path": list(search_path)}
-        installed = next(iter(importlib.metadata.distributions(name=distribution, **path)), None)
+        distributions = importlib.metadata.distributions(name=_DISTRIBUTIONS.get(name, name), path=path)
         if name == STDLIB:
             found[name] = platform.python_version()
-        elif installed:
+        elif installed := next(iter(distributions), None):
             found[name] = installed.version
         else:
             found[name] = _digest("\n".join(f"{m} {_digest(_read(f))}" for m, f in _files(name, search_path)))
@@ -313,7 +304,3 @@ def _write(splits: dict[str, list[Row]], folder: Path) -> None:
     except OSError as error:
         if not _is_complete(folder):
             raise UserError(f"cannot write to the cache folder {folder.parent} ({error}): set cache_dir") from error
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -114,18 +114,18 @@ def open_source(source: Source, needed: tuple[str, ...] = (ANCHOR, POSITIVE)) ->
 def _roles(source: Source, found: list[str]) -> dict[str, list[str]]:
     """Role -> the columns that play it."""
     if source.columns is not None:
-        for role, column in source.columns.items():
+        for wanted, column in source.columns.items():
             if column not in found:
                 raise UserError(
-                    f"source '{source.title}': `columns` maps {role} to '{column}', which is not among the columns found: "
+                    f"source '{source.title}': `columns` maps {wanted} to '{column}', which is not among the columns found: "
                     f"{', '.join(found)}"
                 )
     named = {column: role for role, column in (source.columns or {}).items()}
     roles: dict[str, list[str]] = {}
+    role: str | None
     for column in found:
-        role: str | None = named.get(column)
-        if role is None and source.columns is None:
-            role = ALIASES.get(column, column) if ALIASES.get(column) not in found else column
+        known = ALIASES.get(column, column) if ALIASES.get(column) not in found else column
+        role = named.get(column) if source.columns is not None else known
         if role is None:
             continue
         head, _, number = role.partition("_")
