@@ -6,8 +6,6 @@ lose their underlines, roles and links keep their text, examples keep their code
 speaks of the documentation rather than of the subject (references, "see also", version notes, plots) goes.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

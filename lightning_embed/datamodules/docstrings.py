@@ -10,8 +10,6 @@ hash of a text or of a module's name, so the same versions of the same packages 
 on every machine.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib.metadata
 import json
@@ -87,8 +85,7 @@ def build(
     splits = split_pairs(balanced(rows, max_pairs))
     counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
     if not all(splits.values()):
-        where = ", ".join(versions)
-        raise UserError(f"too few docstrings in {where}: expected pairs for three splits, got {counts}; add packages")
+        raise UserError(f"too few docstrings in {', '.join(versions)} for three splits: {counts} pairs; add packages")
     _write(splits, folder)
     print(f"wrote {counts} pairs to {folder}", file=sys.stderr, flush=True)
     return folder
@@ -110,9 +107,8 @@ def docstring_pairs(packages: Sequence[str], search_path: Sequence[str] | None =
             for module, file in _files(package, search_path):
                 for path, anchor, positive in source_pairs(_read(file)):
                     if path or _public(module) == module:  # what a private module says of itself has no public name
-                        name = ".".join([_public(module), *path])
-                        row = {"anchor": anchor, "positive": positive, "name": name, "module": module}
-                        rows.append(row | {"package": package})
+                        where = {"name": ".".join([_public(module), *path]), "module": module, "package": package}
+                        rows.append({"anchor": anchor, "positive": positive, **where})
     finally:
         if collecting:
             gc.enable()
@@ -173,14 +169,15 @@ def balanced(rows: Sequence[Row], max_pairs: int = 20_000, max_share: float = 0.
     Args:
         rows: Pairs; the first ones of each package are taken.
         max_pairs: Most rows.
-        max_share: Most rows of one package, as a share of `max_pairs`.
+        max_share: Most rows of one package, as a share of `max_pairs`; with few packages an equal share is allowed.
     """
     seen: Counter[str] = Counter()
     turns = []
     for position, row in enumerate(rows):
         turns.append((seen[row["package"]], position))
         seen[row["package"]] += 1
-    taken = sorted(turn for turn in turns if turn[0] < max_share * max_pairs)[:max_pairs]
+    most = max_pairs * max(max_share, 1 / max(1, len(seen)))
+    taken = sorted(turn for turn in turns if turn[0] < most)[:max_pairs]
     return [rows[position] for position in sorted(position for _, position in taken)]
 
 
@@ -244,11 +241,9 @@ def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None)
     """Name -> version of the packages to read; one without metadata goes by a hash of its files."""
     wanted = sorted(set(PACKAGES if packages is None else packages))
     found = {name: "" for name in wanted if _roots(name, search_path)}
-    if packages and len(found) < len(wanted):
-        missing = next(name for name in wanted if name not in found)
-        raise UserError(f"no package {missing!r} to read docstrings of: expected the import name of an installed one")
-    if not found:
-        raise UserError(f"no package to read docstrings of: expected one or more of {', '.join(PACKAGES)}")
+    missing = ", ".join(name for name in wanted if name not in found)
+    if not found or (packages and missing):
+        raise UserError(f"cannot find the source of {missing}: expected import names of installed packages")
     path = list(sys.path if search_path is None else search_path)
     for name in found:
         distributions = importlib.metadata.distributions(name=_DISTRIBUTIONS.get(name, name), path=path)
@@ -288,8 +283,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _write(splits: dict[str, list[Row]], folder: Path) -> None:
     """Writes into a temporary folder beside the target and renames it; of two processes the first one wins."""
-    import pyarrow
-    import pyarrow.parquet
+    from pyarrow import Table, parquet
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +291,7 @@ def _write(splits: dict[str, list[Row]], folder: Path) -> None:
             written = Path(name) / folder.name
             written.mkdir()
             for split, rows in splits.items():
-                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), written / f"{split}.parquet")
+                parquet.write_table(Table.from_pylist(rows), written / f"{split}.parquet")
             if not _is_complete(folder):
                 shutil.rmtree(folder, ignore_errors=True)  # somebody deleted a part of it
             os.replace(written, folder)

@@ -1,0 +1,23 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.toys import toy_folder, toy_pairs
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_folder(tmp_path_factory.mktemp("toys") / "teacher", hidden=48, seed=1)
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_folder(tmp_path_factory.mktemp("toys") / "student", hidden=32, seed=2)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in toy_pairs(96)))
+    return file

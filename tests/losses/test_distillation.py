@@ -1,0 +1,58 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.errors import UserError
+from lightning_embed.heads import Projection
+from lightning_embed.losses import Distillation, distillation
+
+
+def batch(student_dim: int = 3, teacher_dim: int = 3) -> EmbeddingBatch:
+    torch.manual_seed(0)
+    roles = ("anchor", "positive")
+    return EmbeddingBatch(
+        {role: torch.randn(4, student_dim) for role in roles}, {role: torch.randn(4, teacher_dim) for role in roles}
+    )
+
+
+def test_cosine_is_the_mean_over_rows_and_columns() -> None:
+    b = batch()
+    terms = [1 - F.cosine_similarity(b.student[r][i], b.teacher[r][i], dim=0) for r in b.student for i in range(4)]
+    assert Distillation()(b).item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-5)
+    assert Distillation(reduction="sum")(b).item() == pytest.approx(torch.stack(terms).sum().item(), rel=1e-5)
+
+
+def test_the_other_metrics_by_hand() -> None:
+    s, t = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 5.0]])
+    assert distillation(s, t, "squared_l2").item() == 13 and distillation(s, t, "mse").item() == 6.5
+
+
+def test_a_truncated_student_goes_through_the_first_columns_of_psi() -> None:
+    b = batch(4, 6)
+    b.projection = Projection(4, 6)
+    w, bias = b.projection.weight, b.projection.bias
+    short = [1 - F.cosine_similarity(F.linear(b.student[r][:, :2], w[:, :2], bias), b.teacher[r]) for r in b.student]
+    whole = [1 - F.cosine_similarity(F.linear(b.student[r], w, bias), b.teacher[r]) for r in b.student]
+    expected = (torch.cat(short).mean() + torch.cat(whole).mean()) / 2
+    assert Distillation(dims=[2, 4])(b).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_sizes_that_differ_without_a_projection_are_an_error() -> None:
+    with pytest.raises(UserError, match="3 entries, the teacher's 6"):
+        Distillation()(batch(3, 6))
+
+
+def test_a_batch_without_teacher_vectors_is_named() -> None:
+    b = EmbeddingBatch({"anchor": torch.ones(1, 2), "positive": torch.ones(1, 2)}, source="docs")
+    with pytest.raises(UserError, match=r"loss 'd' \(Distillation\) requires teacher, .* source 'docs'"):
+        Distillation().check("d", b)
+
+
+@pytest.mark.parametrize("direction", ["student_to_teacher", "teacher_to_student"])
+def test_zero_vectors_have_finite_gradients(direction: str) -> None:
+    b = batch(2, 3)
+    b.student = {role: torch.zeros(4, 2, requires_grad=True) for role in b.student}
+    b.projection = Projection(*((2, 3) if direction == "student_to_teacher" else (3, 2)), direction=direction)
+    Distillation()(b).backward()
+    assert b.student["anchor"].grad.isfinite().all()
