@@ -21,6 +21,7 @@ def load_backbone(
     random_init: bool,
     dtype: str,
     attention: str | None,
+    dropout: float | None,
 ) -> nn.Module:
     """A transformers `AutoModel`, ready to give hidden states.
 
@@ -32,6 +33,7 @@ def load_backbone(
         random_init: Whether to leave the weights random, whatever the folder has.
         dtype: `float32`, `bfloat16` or `float16`; rotary frequencies stay float32.
         attention: transformers' attention implementation; None: its default.
+        dropout: Probability of every dropout; None: the model's own.
 
     Raises:
         UserError: If the folder has no weights, the layers do not exist, or the backbone has no rotary positions.
@@ -48,6 +50,10 @@ def load_backbone(
     if rope_theta is not None:
         _set_rope_theta(config, rope_theta, model)
     config.use_cache = False
+    if dropout is not None:
+        for name, value in config.to_dict().items():
+            if name.endswith(("dropout", "dropout_prob", "pdrop")) and isinstance(value, int | float):
+                setattr(config, name, dropout)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     if random_init:
         backbone = AutoModel.from_config(config, dtype=DTYPES[dtype], **options)
@@ -71,7 +77,7 @@ def load_backbone(
         backbone = pick_layers(backbone, layers, model)
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler.requires_grad_(False)  # its output is not read: DDP must not wait for its gradient
-    return backbone.train(random_init)
+    return backbone.train()
 
 
 def _set_rope_theta(config: Any, theta: float, model: str) -> None:

@@ -21,7 +21,7 @@ from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.errors import UserError
-from lightning_embed.messages import one_line
+from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
@@ -59,6 +59,7 @@ class EmbedCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
+        parser.set_defaults({"trainer.log_every_n_steps": 10})
         if self.command == "fit":
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Report, "report")
@@ -96,6 +97,9 @@ class EmbedCLI(LightningCLI):
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
         trainer = self._get(self.config_init, "trainer")
         folder = trainer["default_root_dir"]
+        self.trainer_defaults = {"callbacks": [Throughput(), SaveOnInterrupt()]}
+        if trainer["enable_progress_bar"] is not False:
+            self.trainer_defaults["callbacks"].append(RichProgressBar(leave=False))
         if trainer.get("logger") is None:
             kwargs["logger"] = (
                 [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")]
@@ -178,7 +182,6 @@ def run(arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             load_from_checkpoint_support=False,
             seed_everything_default=0,
-            trainer_defaults={"callbacks": [RichProgressBar(leave=False), Throughput(), SaveOnInterrupt()]},
         )
     except UserError as error:
         fail(str(error))
@@ -188,6 +191,11 @@ def run(arguments: list[str]) -> None:
         fail(f"{error.strerror}: {error.filename or 'while writing the run'}" + _where(error))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:  # jsonargparse wraps what a constructor raises
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        fail(str(mistake))
 
 
 def _where(error: OSError) -> str:

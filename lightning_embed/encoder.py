@@ -62,6 +62,7 @@ class TextEncoder(nn.Module):
         random_init: Leaves the weights random: toys, and training from nothing.
         dtype: Weights' type: `float32`, `bfloat16` or `float16`.
         attention: transformers' attention implementation (`sdpa`, `eager`, `flash_attention_2`); None: its default.
+        dropout: Probability of every dropout in training; None: the model's own.
         max_tokens: Token budget (with padding) of one forward.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
@@ -79,6 +80,7 @@ class TextEncoder(nn.Module):
         random_init: bool = False,
         dtype: str = "float32",
         attention: str | None = None,
+        dropout: float | None = None,
         max_tokens: int = 16_384,
         checkpoint_chunks: bool = False,
     ) -> None:
@@ -87,7 +89,7 @@ class TextEncoder(nn.Module):
         said = read_settings(folder)
         self.model, self.folder = model, folder
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
-        self.backbone = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention)
+        self.backbone = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention, dropout)
         config: Any = self.backbone.config
         prompts = said.prompts if prompts is None else prompts
         limit = position_limit(self.backbone)

@@ -3,6 +3,8 @@
 import re
 from difflib import get_close_matches
 
+from lightning_embed.errors import UserError
+
 
 def one_line(message: str, error: Exception | None = None) -> str:
     """The complaint in one line; an unknown loss is answered with the known ones, a misspelt argument with the nearest.
@@ -11,24 +13,29 @@ def one_line(message: str, error: Exception | None = None) -> str:
         message: What the parser says.
         error: What it stems from, if anything; a `UserError` beneath it speaks for itself.
     """
-    from lightning_embed.errors import UserError
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
+    mistake = user_error(error)
+    if mistake is not None:
+        return str(mistake)
     text = " ".join(message.split())
-    unknown = re.search(r"losses.*?(?:class_path|class)\W+(\w[\w.]*)", text) or re.search(
-        r"LossTerm.*?'loss': '(\w+)'", text
-    )
+    unknown = re.search(r'key "loss".*?Expected a dot import path string: (\w+)$', text)
     name = unknown[1] if unknown else ""
     known = _losses()
-    if name and name not in known and "losses" in text and "." not in name:
+    if name and name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"losses: there is no loss '{name}'; {hint}known are {', '.join(known)}, or the dotted path of a class of yours"
     return text[:600]
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The user's mistake that an exception stems from, if it stems from one.
+
+    Args:
+        error: What was raised.
+    """
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _losses() -> list[str]:

@@ -47,7 +47,6 @@ class EmbeddingModule(L.LightningModule):
         projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
         optimizer: Makes the optimizer from parameter groups.
         lr_scheduler: Makes the learning-rate schedule, advanced each step; None: constant.
-        log_every: Steps between two logged losses (reading them off costs time on a GPU).
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class EmbeddingModule(L.LightningModule):
         projection: Projection | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
-        log_every: int = 10,
     ) -> None:
         super().__init__()
         if not losses:
@@ -77,7 +75,7 @@ class EmbeddingModule(L.LightningModule):
         for name, term in losses.items():
             if "teacher" in term.loss.requires and teacher is None:
                 raise UserError(f"loss '{name}' ({type(term.loss).__name__}) requires a teacher; give model.teacher")
-        self.optimizer, self.lr_scheduler, self.log_every = optimizer, lr_scheduler, log_every
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
         self.texts_cut = self.tokens_lost = 0
 
@@ -139,7 +137,7 @@ class EmbeddingModule(L.LightningModule):
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         self._count_cut(batch)
-        if self.global_step % self.log_every == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # each call costs time
             logged = {f"train/{name}": value.detach() for name, value in values.items()}
             logged["train/loss"] = total.detach()
             logged |= {f"weight/{name}": torch.tensor(weight) for name, (_, weight) in active.items()}

@@ -27,18 +27,23 @@ def config(teacher: Path, student: Path, pairs: Path, run: Path) -> dict:
             "class_path": "EmbeddingModule",
             "init_args": {
                 "teacher": {"model": str(teacher)},
-                "student": {"model": str(student)},
+                "student": {"model": str(student), "dropout": 0.0},
                 "projection": {},
                 "losses": {"distill": {"loss": "Distillation", "weight": 1.0}},
                 "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
-                "log_every": 1,
             },
         },
         "data": {
             "class_path": "EmbeddingDataModule",
             "init_args": {"train": data, "validation": data, "test": data, "global_batch_size": 16, "num_workers": 0},
         },
-        "trainer": {"max_steps": 4, "default_root_dir": str(run), "enable_progress_bar": False, "accelerator": "cpu"},
+        "trainer": {
+            "max_steps": 4,
+            "log_every_n_steps": 1,
+            "default_root_dir": str(run),
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+        },
     }
 
 
@@ -96,7 +101,7 @@ def test_a_toy_student_learns_its_teacher_and_the_run_leaves_everything(job: dic
     job["trainer"]["max_steps"] = 60
     run(job, tmp_path)
     folder = tmp_path / "run"
-    assert np.mean(losses(folder)[-5:]) < 0.1 < losses(folder)[0]
+    assert np.mean(losses(folder)[-5:]) < 0.2 * losses(folder)[0]
     report = json.loads((folder / "report.json").read_text())
     assert set(report["grids"]) == {"teacher", "student before", "student after"}
     for name in ("report.md", "report.png", "training.png", "model/modules.json", "checkpoints/last.ckpt"):
@@ -106,7 +111,10 @@ def test_a_toy_student_learns_its_teacher_and_the_run_leaves_everything(job: dic
 
 def test_all_three_losses_in_bf16(job: dict, tmp_path: Path) -> None:
     nce = {"class_path": "InfoNCE", "init_args": {"learnable_temperature": True}}
-    job["model"]["init_args"]["losses"] |= {"nce": {"loss": nce, "weight": 1}, "gor": {"loss": "GOR", "weight": {0: 1.0, 2: 0.0}}}
+    job["model"]["init_args"]["losses"] |= {
+        "nce": {"loss": nce, "weight": 1},
+        "gor": {"loss": "GOR", "weight": {0: 1.0, 2: 0.0}},
+    }
     run(job, tmp_path, "--trainer.precision", "bf16-mixed", "--report.enabled", "false")
     assert len(losses(tmp_path / "run")) == 4
 
@@ -208,7 +216,9 @@ def test_a_missing_file_is_named(job: dict, tmp_path: Path, capsys: pytest.Captu
     assert "there is no file" in refused(job, tmp_path, capsys)
 
 
-def test_an_unknown_loss_is_answered_with_the_known_ones(job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_loss_is_answered_with_the_known_ones(
+    job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job["model"]["init_args"]["losses"] = {"nce": {"loss": "InfoNC"}}
     said = refused(job, tmp_path, capsys)
     assert "there is no loss 'InfoNC'" in said and "did you mean InfoNCE" in said and "Distillation" in said
@@ -225,7 +235,9 @@ def test_a_teacher_without_weights_is_named(job: dict, tmp_path: Path, capsys: p
     assert "weights were expected as *.safetensors" in refused(job, tmp_path, capsys)
 
 
-def test_a_run_folder_that_cannot_be_made_is_named(job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_folder_that_cannot_be_made_is_named(
+    job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     said = refused(job, tmp_path, capsys, "--trainer.default_root_dir", str(tmp_path / "file/run"))
     assert "cannot be written" in said

@@ -1,4 +1,4 @@
-"""From a source file to pairs of texts: the first sentence of each docstring and the cleaned rest.
+"""From the source files of packages to pairs of texts: the first sentence of each docstring and the cleaned rest.
 
 Docstrings are written for Sphinx in three dialects (reStructuredText fields, NumPy sections, Google sections), with
 some Markdown. An embedding model is served best by the words alone, on one line: section titles keep their words and
@@ -8,18 +8,31 @@ speaks of the documentation rather than of the subject (references, "see also", 
 
 import ast
 import inspect
+import os
 import re
 import string
+import sys
+import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.machinery import PathFinder
 from itertools import zip_longest
+from pathlib import Path
 
+STDLIB = "python"
+"""The name that stands for the standard library."""
 ANCHOR_WORDS = (4, 40)
 """Fewest and most words of an anchor."""
 POSITIVE_WORDS = 12
 """Fewest words of a positive."""
 POSITIVE_CHARACTERS = 2_000
 """A longer positive is cut here, at a word: about 500 tokens."""
+
+_EXCLUDED_FOLDERS = {"test", "tests", "testing", "_testing", "benchmarks", "_vendor", "vendor", "extern", "externals"}
+_SOURCE = re.compile(r"(?!test_|conftest\.)[^\W\d]\w*(?<!_test)\.py")
+_EXCLUDED_STDLIB = {"antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "this", "turtledemo"}
+# Internals, other projects' code, old copies, hundreds of copies of one text.
+_EXCLUDED_MODULES = ("numpy.distutils.", "pydantic.v1.", "scipy._lib.", "torch._", "transformers.models.")
 
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _Documented = ast.Module | _Definition
@@ -43,7 +56,7 @@ _FIELD = re.compile(r"^[:@](\w+)(?:\s+([^:]*))?:(?:\s+(.*))?$")
 _NAMED_FIELDS = {"param", "parameter", "arg", "argument", "key", "keyword", "kwarg", "kwparam", "ivar", "cvar", "var"}
 _SPOKEN_FIELDS = {"return", "returns", "raise", "raises", "except", "exception", "yield", "yields"}
 _LIST_ITEM = re.compile(r"^([-*+•]|#\.)\s+")
-_FENCE = re.compile(r"^(```|~~~)")
+_FENCE = re.compile(r"^(```|~~~|%\(\w+\)s$)")  # or a template that is filled on import
 _SENTENCE_END = re.compile(r"[.!?][)\"']?\s+(?=[\"'(]?[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b((?i:e\.g|i\.e|etc|vs|cf|resp|approx|al|eq|fig|ref|no|dr|mr|st|incl|w\.r\.t)|[A-Z])\.$")
 _SIGNATURE = re.compile(r"^[\w.]+\(.*\)(\s*(->|=).*)?$", re.DOTALL)
@@ -60,8 +73,9 @@ _EMPTY_STEMS = {
 }  # fmt: skip
 _LETTERS = str.maketrans("", "", string.ascii_letters)
 
+_TAGS = "a|b|br|code|div|em|h[1-6]|hfoptions?|i|img|li|ol|p|pre|small|span|strong|sub|sup|t[dhr]|table|tip|ul|youtube"
 _INLINE = [  # (only where the text has this, pattern, replacement)
-    ("<", re.compile(r"</?[A-Za-z][^<>\n`]{0,80}>(?!`)"), ""),  # <Tip>, </div>
+    ("<", re.compile(rf"</?(?:{_TAGS})\b[^<>]*>", re.IGNORECASE), ""),
     ("](", re.compile(r"!?\[([^\]\n]+)\]\((?:[^()\s]|\([^()]*\))*\)"), r"\1"),  # [text](address)
     ("`", re.compile(r"\[`+([^`\n]+)`+\]"), r"`\1`"),  # [`Name`]
     ("`", re.compile(r":[\w:+-]+:`+([^`<]+?)\s*<[^`>]*>`+"), r"\1"),  # :role:`text <target>`
@@ -75,12 +89,38 @@ _INLINE = [  # (only where the text has this, pattern, replacement)
     ("*", re.compile(r"(?<![\w*])\*(?=[^\W_])([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),  # *emphasis*
     ("|", re.compile(r"(?<![\w|])\|(\w[\w .-]*)\|(?![\w|])"), r"\1"),  # |substitution|
     ("://", re.compile(r"(\b(at|in|see|from)\s+)?\(?\b(?:https?|ftp)://[^\s>\"')\]]+\)?", re.I), ""),
-    ("%(", re.compile(r"%\(\w+\)s"), ""),  # a template that is filled on import
     ("# doctest", re.compile(r"#\s*doctest:\s*[+-]\w+"), ""),
     ("\\", re.compile(r"\\([*_`|])"), r"\1"),
     ("::", re.compile(r"::(?=\s|$)"), ":"),
     (" .", re.compile(r"\s+\.(?=\s|$)"), "."),
 ]
+
+
+def source_files(package: str, search_path: Sequence[str] | None) -> Iterator[tuple[str, Path]]:
+    """(dotted module, file) of every source file that is read."""
+    for name, root in _roots(package, search_path):
+        if root.is_file():
+            yield name, root
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(f for f in folders if f.isidentifier() and f not in _EXCLUDED_FOLDERS)
+            for file in sorted(filter(_SOURCE.fullmatch, files)):
+                parts = [name, *Path(folder).relative_to(root).parts, file.removesuffix(".py")]
+                module = ".".join(parts).removesuffix(".__init__")
+                if not module.startswith(_EXCLUDED_MODULES):
+                    yield module, Path(folder, file)
+
+
+def read(file: Path) -> bytes:
+    """The file's bytes; none if it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def public_name(module: str) -> str:
+    """What is defined in a private module is offered by its public parent: scipy.linalg._decomp -> scipy.linalg."""
+    return re.sub(r"\._.*", "", module)
 
 
 def source_pairs(source: bytes) -> Iterator[tuple[list[str], str, str]]:
@@ -241,3 +281,15 @@ def _good_positive(text: str) -> bool:
 def _stems(text: str) -> set[str]:
     """The first letters of the words that say something; "_" separates words."""
     return set(_STEM.findall(text.lower())) - _EMPTY_STEMS
+
+
+def _roots(package: str, search_path: Sequence[str] | None) -> list[tuple[str, Path]]:
+    """The modules and folders at a package's top, found without importing it; none if it is not there."""
+    if package == STDLIB:
+        stdlib = Path(sysconfig.get_path("stdlib"))
+        names = [n for n in sorted(sys.stdlib_module_names) if not n.startswith("_") and n not in _EXCLUDED_STDLIB]
+        return [(name, path) for name in names for path in (stdlib / name, stdlib / f"{name}.py") if path.exists()]
+    spec = PathFinder.find_spec(package, search_path)
+    if spec is None or spec.origin is None:  # a folder without __init__.py has no origin
+        return []
+    return [(package, Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))]

@@ -3,7 +3,8 @@
 A docstring opens with one sentence that says what a thing does, and goes on to explain it: a (query, document) pair
 that somebody wrote with care. The files are parsed, never imported, and no text is shipped with this package:
 
-    files -> docstring_pairs -> without_boilerplate -> without_near_duplicates -> balanced -> split_pairs -> Parquet
+    files -> docstring_pairs -> without_boilerplate -> without_near_duplicates -> balanced -> split_pairs
+          -> without_leaks -> three Parquet files
 
 Every choice (which of two near-duplicates stays, which pairs are kept, which module is in which split) is made by the
 hash of a text or of a module's name, so the same versions of the same packages give the same rows in the same order
@@ -19,21 +20,18 @@ import platform
 import re
 import shutil
 import sys
-import sysconfig
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from importlib.machinery import PathFinder
 from pathlib import Path
 
-from lightning_embed.datamodules.docstring_text import source_pairs
+from lightning_embed.datamodules.docstring_text import STDLIB, public_name, read, source_files, source_pairs
 from lightning_embed.errors import UserError
 
 Row = dict[str, str]
 """`anchor`, `positive`, `name` (dotted, for display), `module` (the file's dotted path) and `package`."""
 
-STDLIB = "python"
 PACKAGES = (
     STDLIB, "PIL", "accelerate", "aiohttp", "anyio", "datasets", "fontTools", "fsspec", "huggingface_hub", "jinja2",
     "joblib", "jsonargparse", "lightning", "matplotlib", "mpmath", "mteb", "networkx", "numpy", "packaging", "pandas",
@@ -45,11 +43,6 @@ SPLITS = ("train", "validation", "test")
 
 _FORMAT = 1  # raise it whenever this file or docstring_text.py gives other rows
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
-_EXCLUDED_FOLDERS = {"test", "tests", "testing", "_testing", "benchmarks", "_vendor", "vendor", "extern", "externals"}
-_SOURCE = re.compile(r"(?!test_|conftest\.)[^\W\d]\w*(?<!_test)\.py")
-_EXCLUDED_STDLIB = {"antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "this", "turtledemo"}
-# Internals, other projects' code, old copies, hundreds of copies of one text.
-_EXCLUDED_MODULES = ("numpy.distutils.", "pydantic.v1.", "scipy._lib.", "torch._", "transformers.models.")
 
 
 def build(
@@ -82,7 +75,7 @@ def build(
         return folder
     print(f"reading docstrings of {len(versions)} packages, once ...", file=sys.stderr, flush=True)
     rows = without_near_duplicates(without_boilerplate(docstring_pairs(list(versions), search_path)))
-    splits = split_pairs(balanced(rows, max_pairs))
+    splits = without_leaks(split_pairs(balanced(rows, max_pairs)))
     counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
     if not all(splits.values()):
         raise UserError(f"too few docstrings in {', '.join(versions)} for three splits: {counts} pairs; add packages")
@@ -104,10 +97,10 @@ def docstring_pairs(packages: Sequence[str], search_path: Sequence[str] | None =
     gc.disable()
     try:
         for package in sorted(set(packages)):
-            for module, file in _files(package, search_path):
-                for path, anchor, positive in source_pairs(_read(file)):
-                    if path or _public(module) == module:  # what a private module says of itself has no public name
-                        where = {"name": ".".join([_public(module), *path]), "module": module, "package": package}
+            for module, file in source_files(package, search_path):
+                for path, anchor, positive in source_pairs(read(file)):
+                    if path or public_name(module) == module:  # what a private module says of itself has no public name
+                        where = {"name": ".".join([public_name(module), *path]), "module": module, "package": package}
                         rows.append({"anchor": anchor, "positive": positive, **where})
     finally:
         if collecting:
@@ -198,49 +191,44 @@ def split_pairs(rows: Sequence[Row], validation_share: float = 0.05, test_share:
     return {split: [row for row in rows if split_of[row["module"]] == split] for split in SPLITS}
 
 
-def _roots(package: str, search_path: Sequence[str] | None) -> list[tuple[str, Path]]:
-    """The modules and folders at a package's top, found without importing it; none if it is not there."""
-    if package == STDLIB:
-        stdlib = Path(sysconfig.get_path("stdlib"))
-        names = [n for n in sorted(sys.stdlib_module_names) if not n.startswith("_") and n not in _EXCLUDED_STDLIB]
-        return [(name, path) for name in names for path in (stdlib / name, stdlib / f"{name}.py") if path.exists()]
-    spec = PathFinder.find_spec(package, search_path)
-    if spec is None or spec.origin is None:  # a folder without __init__.py has no origin
-        return []
-    return [(package, Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))]
+def without_leaks(splits: dict[str, list[Row]], most_shared: float = 0.5, width: int = 5) -> dict[str, list[Row]]:
+    """Drops the training rows with a text that is partly in a held-out text, or the other way round.
 
+    Stricter than the Jaccard index of `without_near_duplicates`, which a short text within a long one escapes: here
+    |A ∩ B| / min(|A|, |B|) stays below a limit. The validation rows are held against the test in the same way.
 
-def _files(package: str, search_path: Sequence[str] | None) -> Iterator[tuple[str, Path]]:
-    """(dotted module, file) of every source file that is read."""
-    for name, root in _roots(package, search_path):
-        if root.is_file():
-            yield name, root
-        for folder, folders, files in os.walk(root):
-            folders[:] = sorted(f for f in folders if f.isidentifier() and f not in _EXCLUDED_FOLDERS)
-            for file in sorted(filter(_SOURCE.fullmatch, files)):
-                parts = [name, *Path(folder).relative_to(root).parts, file.removesuffix(".py")]
-                module = ".".join(parts).removesuffix(".__init__")
-                if not module.startswith(_EXCLUDED_MODULES):
-                    yield module, Path(folder, file)
-
-
-def _read(file: Path) -> bytes:
-    """The file's bytes; none if it cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
-
-
-def _public(module: str) -> str:
-    """What is defined in a private module is offered by its public parent: scipy.linalg._decomp -> scipy.linalg."""
-    return re.sub(r"\._.*", "", module)
+    Args:
+        splits: Rows by split; their order is kept.
+        most_shared: The limit, above 0 to 1.
+        width: Words of a shingle, at least 1; a shorter text is one shingle.
+    """
+    word_ids: dict[str, int] = {}
+    clean: dict[str, list[Row]] = {}
+    held_out: list[set[int]] = []
+    index: dict[int, list[int]] = defaultdict(list)  # shingle -> positions in held_out
+    for split in ("test", "validation", "train"):
+        clean[split], texts = [], []
+        for row in splits[split]:
+            own = [_shingles(row[column], width, word_ids) for column in ("anchor", "positive")]
+            shared = [Counter(position for shingle in text for position in index.get(shingle, ())) for text in own]
+            if all(
+                count < most_shared * min(len(text), len(held_out[position]))
+                for text, counts in zip(own, shared, strict=True)
+                for position, count in counts.items()
+            ):
+                clean[split].append(row)
+                texts += own
+        for text in texts:
+            for shingle in text:
+                index[shingle].append(len(held_out))
+            held_out.append(text)
+    return {split: clean[split] for split in SPLITS}
 
 
 def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None) -> dict[str, str]:
     """Name -> version of the packages to read; one without metadata goes by a hash of its files."""
     wanted = sorted(set(PACKAGES if packages is None else packages))
-    found = {name: "" for name in wanted if _roots(name, search_path)}
+    found = {name: "" for name in wanted if any(source_files(name, search_path))}
     missing = ", ".join(name for name in wanted if name not in found)
     if not found or (packages and missing):
         raise UserError(f"cannot find the source of {missing}: expected import names of installed packages")
@@ -252,7 +240,7 @@ def _versions(packages: Sequence[str] | None, search_path: Sequence[str] | None)
         elif installed := next(iter(distributions), None):
             found[name] = installed.version
         else:
-            found[name] = _digest("\n".join(f"{m} {_digest(_read(f))}" for m, f in _files(name, search_path)))
+            found[name] = _digest("\n".join(f"{m} {_digest(read(f))}" for m, f in source_files(name, search_path)))
     return found
 
 

@@ -16,21 +16,19 @@ from lightning_embed.tokenizer import TextTokenizer
 
 
 class StepSampler(Sampler[int]):
-    """Numbers of the steps of the present epoch, from where a resumed run stood.
+    """Numbers of the steps up to the end of the plan's epoch, each iteration from where the one before ended.
 
-    Its length is that of the whole epoch, resumed or not: Lightning counts the batches done before the kill towards it.
+    Its length is that of the whole epoch, resumed or not: Lightning counts the batches done before the kill towards it. It does not
+    ask Lightning for the epoch, which a checkpoint written as an epoch ends has counted already, or not, depending on the hook.
     """
 
     def __init__(self, per_epoch: int, start: int = 0) -> None:
-        self.per_epoch, self.start, self.epoch = per_epoch, start, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer as each epoch begins."""
-        self.epoch = epoch
+        self.per_epoch, self.next = per_epoch, start
 
     def __iter__(self) -> Iterator[int]:
-        first = self.epoch * self.per_epoch
-        return iter(range(max(self.start, first), first + self.per_epoch))
+        first = self.next
+        self.next = (first // self.per_epoch + 1) * self.per_epoch
+        return iter(range(first, self.next))
 
     def __len__(self) -> int:
         return self.per_epoch
@@ -166,9 +164,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         """How many steps of the plan have been trained on."""
         if self.trainer is None or not self.rows("train"):
             return {}
-        plan, loop = self.plan, self.trainer.fit_loop
-        done = self.trainer.current_epoch * len(plan) + loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        return {"step": done, "plan": _signature(plan)}
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return {"step": done, "plan": _signature(self.plan)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` stood."""

@@ -71,6 +71,9 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> No
 
     The axes' limits must stand when this is called.
     """
+    from matplotlib.patheffects import withStroke
+
+    halo = withStroke(linewidth=3, foreground="white")
     gap = 13.5  # points between two lines of text
     to_points = 72 / axes.figure.dpi
     placed = -math.inf
@@ -84,8 +87,11 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> No
             textcoords="offset points",
             color=colour,
             weight="bold",
+            size=10,
             va="center",
             annotation_clip=False,
+            zorder=10,
+            path_effects=[halo],
         )
 
 
@@ -96,6 +102,10 @@ def _frontier(rows: Sequence[GridRow], metric: str) -> list[GridRow]:
         if not best or row.scores[metric] > best[-1].scores[metric]:
             best.append(row)
     return best
+
+
+def _points(rows: Sequence[GridRow], metric: str) -> tuple[list[int], list[float]]:
+    return [row.bytes_per_vector for row in rows], [row.scores[metric] for row in rows]
 
 
 def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10") -> Figure:
@@ -117,25 +127,27 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10") -
 
     with _style():
         figure = Figure(figsize=(9, 5), dpi=DPI)
-        axes = figure.add_axes((0.075, 0.125, 0.765, 0.765))
+        axes = figure.add_axes((0.075, 0.125, 0.775, 0.735))
         colours = _colours(list(grids))
         ends = []
         for order, (name, rows) in enumerate(grids.items()):
             colour = colours[name]
+            best = _frontier(rows, metric)
             for precision, marker in _MARKERS.items():
                 line = sorted((row for row in rows if row.precision == precision), key=lambda row: row.dim)
-                x, y = [row.bytes_per_vector for row in line], [row.scores[metric] for row in line]
-                axes.plot(x, y, color=colour, lw=0.9, alpha=0.35, zorder=2)
-                axes.plot(x, y, marker, ls="", color=colour, ms=6, mec="white", mew=0.8, zorder=4 + order)
-            best = _frontier(rows, metric)
-            x, y = [row.bytes_per_vector for row in best], [row.scores[metric] for row in best]
-            axes.plot(x, y, color=colour, lw=2.4, zorder=3)
+                axes.plot(*_points(line, metric), color=colour, lw=0.9, alpha=0.3, zorder=2)
+                weaker, strong = [row for row in line if row not in best], [row for row in line if row in best]
+                axes.plot(*_points(weaker, metric), marker, color=colour, ms=4.5, mew=0, alpha=0.45, zorder=2)
+                axes.plot(*_points(strong, metric), marker, color=colour, ms=7, mec="white", mew=0.9, zorder=5 + order)
+            axes.plot(*_points(best, metric), color=colour, lw=2.4, zorder=4)
             last = max(rows, key=lambda row: (row.bytes_per_vector, row.scores[metric]))
             ends.append((name, colour, float(last.bytes_per_vector), last.scores[metric]))
         sizes = sorted({row.bytes_per_vector for rows in grids.values() for row in rows})
         _byte_axis(axes, sizes)
         _label_ends(axes, ends)
-        axes.set_title(f"{_title(metric)} by the size of a stored vector")
+        axes.set_title(f"{_title(metric)} by the size of a stored vector", pad=26)
+        best_of = "strong line: the best choice of dims and precision for a budget; faint: the other choices"
+        axes.text(0, 1.03, best_of, transform=axes.transAxes, color=_FAINT, size=9.5)
         present = [p for p in _MARKERS if any(row.precision == p for rows in grids.values() for row in rows)]
         axes.legend(
             [Line2D([], [], marker=_MARKERS[p], ls="", color=_FAINT, ms=6.5) for p in present],
@@ -233,9 +245,9 @@ def plot_training(path: str | Path, metric: str = "val/ndcg@10", teacher_score: 
 
     with _style():
         panels = bool(losses) + (metric in curves)
-        figure = Figure(figsize=(9, 3.8), dpi=DPI)
+        figure = Figure(figsize=(9, 3.9), dpi=DPI)
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
-        figure.subplots_adjust(left=0.075, right=0.895, bottom=0.145, top=0.875, wspace=0.5)
+        figure.subplots_adjust(left=0.075, right=0.895, bottom=0.145, top=0.875, wspace=0.55)
         for panel in axes:
             panel.set_xlabel("step")
         if losses:
@@ -251,12 +263,16 @@ def _is_loss(column: str) -> bool:
 
 
 def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     names = sorted(losses, key=lambda name: (name != "loss", name))
     colours = _colours([name for name in names if name != "loss"]) | {"loss": _INK}
     least = min(min(values) for _, values in losses.values())
     most = max(max(values) for _, values in losses.values())
     if least > 0 and most > 30 * least:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     ends = []
     for name in names:
         steps, values = losses[name]
@@ -277,8 +293,6 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
 
 
 def _draw_metric(axes: Axes, curve: Curve, metric: str, teacher_score: float | None) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     steps, values = curve
     colour = _COLOURS["student after"]
     axes.plot(steps, values, color=colour, lw=2.2, marker="o", ms=5, mec="white", mew=0.8)
@@ -288,7 +302,6 @@ def _draw_metric(axes: Axes, curve: Curve, metric: str, teacher_score: float | N
         ends.append(("teacher", _COLOURS["teacher"], float(steps[-1]), teacher_score))
     axes.set_title(f"Validation {_title(metric)}")
     axes.margins(x=0.03, y=0.12)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda score, _: f"{score:.3g}"))
     _label_ends(axes, ends)
 
 

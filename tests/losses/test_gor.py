@@ -21,7 +21,9 @@ def test_orthogonal_rows_give_0_and_equal_rows_give_1() -> None:
     assert global_orthogonal(torch.ones(4, 3)).item() == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("vectors", [torch.randn(1, 4), torch.zeros(3, 4), torch.zeros(0, 4)], ids=["one", "zero", "none"])
+@pytest.mark.parametrize(
+    "vectors", [torch.randn(1, 4), torch.zeros(3, 4), torch.zeros(0, 4)], ids=["one", "zero", "none"]
+)
 def test_degenerate_batches_are_zero_with_a_finite_gradient(vectors: torch.Tensor) -> None:
     vectors = vectors.clone().requires_grad_()
     loss = global_orthogonal(vectors)

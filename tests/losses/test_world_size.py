@@ -32,7 +32,11 @@ def result(name: str, rank: int, world: int) -> list[torch.Tensor]:
     keys = {role: torch.arange(len(x)) + 100 * i + 1 for i, (role, x) in enumerate(texts.items())}
     keys["positive"][3] = keys["positive"][0]
     share = SHARES[world][rank]
-    cut = {"anchor": share, "positive": share, "negative": slice(min(share.start, NEGATIVES), min(share.stop, NEGATIVES))}
+    cut = {
+        "anchor": share,
+        "positive": share,
+        "negative": slice(min(share.start, NEGATIVES), min(share.stop, NEGATIVES)),
+    }
     batch = EmbeddingBatch(
         {role: encoder(x[cut[role]]) for role, x in texts.items()},
         {role: x[cut[role]] for role, x in teacher.items()},
@@ -64,4 +68,6 @@ def test_two_and_four_ranks_give_the_loss_and_gradients_of_one(tmp_path) -> None
         got = torch.load(tmp_path / "out", weights_only=True)
         for name in losses():
             for mine, one in zip(got[name], result(name, 0, 1), strict=True):
-                torch.testing.assert_close(mine, one, rtol=1e-5, atol=1e-6, msg=lambda m, n=name, w=world: f"{n}, {w} ranks: {m}")
+                torch.testing.assert_close(
+                    mine, one, rtol=1e-5, atol=1e-6, msg=lambda m, n=name, w=world: f"{n}, {w} ranks: {m}"
+                )
