@@ -8,6 +8,7 @@ anchors in order, `negative_counts` telling how many belong to each, so that row
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.distributed import Gathered, gather
+from lightning_embed.errors import UserError
 
 if TYPE_CHECKING:
     from lightning_embed.heads import Projection
@@ -145,8 +147,12 @@ class EmbeddingBatch:
     """Document role -> (n,) given similarity of anchor and document."""
     label: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) class of each text."""
+    document: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) int64 id of the document that each text is of; texts of one document are no negatives of each other."""
     source: str = ""
     """The source's name, for messages."""
+    step: int = 0
+    """Optimizer steps done: what a loss that draws at random draws by, so that every rank and every resumed run draws alike."""
     whole: EmbeddingBatch | None = field(default=None, repr=False)
     """The untruncated batch that this one is a view of."""
     _gathered: dict[tuple[str, str], Gathered] = field(default_factory=dict, repr=False)
@@ -165,7 +171,7 @@ class EmbeddingBatch:
         """A column of all ranks, exchanged once and shared by all losses.
 
         Args:
-            column: `student`, `teacher`, `reference`, `keys`, `label` or `score`.
+            column: `student`, `teacher`, `reference`, `keys`, `label`, `document` or `score`.
             role: `anchor`, `positive` or `negative`.
         """
         if self.whole is not None:
@@ -174,6 +180,30 @@ class EmbeddingBatch:
         if (column, role) not in self._gathered:
             self._gathered[column, role] = gather(getattr(self, column)[role])
         return self._gathered[column, role]
+
+    def texts(self, column: str, roles: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Several roles end to end: this rank's rows and every rank's; roles that the batch lacks are left out.
+
+        Args:
+            column: As for `gather`.
+            roles: Which roles.
+        """
+        present = [role for role in roles if role in self.student]
+        mine = torch.cat([getattr(self, column)[role] for role in present])
+        return mine, torch.cat([self.gather(column, role).rows for role in present])
+
+    @property
+    def negative_owner(self) -> Tensor:
+        """(M,) the row of the anchor that each negative belongs to; without counts, all anchors have equally many."""
+        negatives, device = len(self.student[NEGATIVE]), self.student[NEGATIVE].device
+        counts = self.negative_counts
+        if counts is None:
+            counts = torch.full((len(self),), negatives // max(1, len(self)), device=device)
+        if int(counts.sum()) != negatives:
+            raise UserError(
+                f"source '{self.source}': {negatives} negatives, but the counts of {len(self)} anchors say {int(counts.sum())}"
+            )
+        return torch.repeat_interleave(counts.to(device))
 
     @property
     def dim(self) -> int:

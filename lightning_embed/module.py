@@ -45,7 +45,7 @@ class EmbeddingModule(L.LightningModule):
         losses: Name -> loss and weight; `train/<name>` is logged for each.
         teacher: The frozen encoder; None where no loss needs one.
         projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
-        optimizer: Makes the optimizer from parameter groups.
+        optimizer: Makes the optimizer from parameter groups; None: torch.optim.AdamW.
         lr_scheduler: Makes the learning-rate schedule, advanced each step; None: constant.
     """
 
@@ -55,7 +55,7 @@ class EmbeddingModule(L.LightningModule):
         losses: dict[str, LossTerm],
         teacher: TextEncoder | None = None,
         projection: Projection | None = None,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
@@ -118,6 +118,7 @@ class EmbeddingModule(L.LightningModule):
             score=batch.score,
             label=batch.label,
             source=batch.source,
+            step=self.global_step,
         )
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
@@ -137,7 +138,7 @@ class EmbeddingModule(L.LightningModule):
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         self._count_cut(batch)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # each call costs time
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # each call costs time
             logged = {f"train/{name}": value.detach() for name, value in values.items()}
             logged["train/loss"] = total.detach()
             logged |= {f"weight/{name}": torch.tensor(weight) for name, (_, weight) in active.items()}
@@ -213,7 +214,7 @@ class EmbeddingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over all that trains, and the schedule by steps."""
-        optimizer = self.optimizer(parameter_groups(self))
+        optimizer = (self.optimizer or torch.optim.AdamW)(parameter_groups(self))
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)

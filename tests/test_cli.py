@@ -103,7 +103,8 @@ def test_a_toy_student_learns_its_teacher_and_the_run_leaves_everything(job: dic
     folder = tmp_path / "run"
     assert np.mean(losses(folder)[-5:]) < 0.2 * losses(folder)[0]
     report = json.loads((folder / "report.json").read_text())
-    assert set(report["grids"]) == {"teacher", "student before", "student after"}
+    assert [model["name"] for model in report["models"]] == ["teacher", "student before", "student after"]
+    assert "gives the same vectors" in report["notes"][0]
     for name in ("report.md", "report.png", "training.png", "model/modules.json", "checkpoints/last.ckpt"):
         assert (folder / name).stat().st_size > 0
     assert not list(folder.glob(".*"))
@@ -257,7 +258,7 @@ def test_a_text_over_the_limit_is_cut_counted_and_told_once(
     job["model"]["init_args"]["student"]["max_length"] = 4
     run(job, tmp_path)
     assert capsys.readouterr().out.count("are cut") == 1
-    assert json.loads((tmp_path / "run/report.json").read_text())["training"]["texts_cut"] > 0
+    assert "texts were longer than max_length 4 and cut" in (tmp_path / "run/report.md").read_text()
 
 
 def test_help_and_version_answer_without_torch() -> None:

@@ -1,20 +1,27 @@
 """The end of a run: how the student stands against its teacher, and the folder to use it from."""
 
+import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.encoder import TextEncoder
+from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
+from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
-from lightning_embed.module import split
+from lightning_embed.module import EmbeddingModule, split
+from lightning_embed.pretrained import folder_bytes
 
+METRIC = "ndcg@10"
 SPEED_TEXTS = 512
+VERIFIED_TEXTS = 200
 
 
 class Report(L.Callback):
@@ -69,14 +76,14 @@ class Report(L.Callback):
         teacher = pl_module.teacher
         teachers = self._grid(trainer, teacher) if isinstance(teacher, TextEncoder) and self._has_test(trainer) else []
         if trainer.is_global_zero:
-            from lightning_embed.callbacks.report_writer import finish
-
-            finish(self, trainer, pl_module, teachers, [GridRow(**row) for row in self.before], after)  # type: ignore[arg-type]
+            assert isinstance(pl_module, EmbeddingModule)
+            before = [GridRow(**row) for row in self.before]
+            self._finish(trainer, pl_module, {TEACHER: teachers, BEFORE: before, AFTER: after})
         trainer.strategy.barrier()
 
     @staticmethod
     def _has_test(trainer: L.Trainer) -> bool:
-        return bool(trainer.datamodule.rows("test"))  # type: ignore[attr-defined]
+        return bool(_data(trainer).rows("test"))
 
     def _grid(self, trainer: L.Trainer, encoder: TextEncoder) -> list[GridRow]:
         """The dims x precision grid of an encoder on the test pairs (every rank takes part)."""
@@ -84,7 +91,7 @@ class Report(L.Callback):
         own = encoder is trainer.lightning_module.student
         training = encoder.training
         encoder.eval()
-        for batch in trainer.datamodule.test_dataloader():  # type: ignore[attr-defined]
+        for batch in _data(trainer).test_dataloader():
             moved = batch.to(encoder.device)
             with torch.inference_mode():
                 vectors = split(encoder, moved.student if own else moved.teacher, [ANCHOR, POSITIVE])
@@ -93,6 +100,67 @@ class Report(L.Callback):
         queries, documents, relevant = metric.vectors()
         return robustness_grid(queries.cpu(), documents.cpu(), relevant.cpu(), self.dims or default_dims(encoder.dim))
 
+    def _finish(self, trainer: L.Trainer, module: EmbeddingModule, grids: dict[str, list[GridRow]]) -> None:
+        """Exports the student and proves the export, then writes and prints the report (rank 0)."""
+        from lightning_embed.evaluation.report import print_report, write_report
+
+        folder = Path(trainer.default_root_dir)
+        artefacts, notes, exported = {"checkpoint": str(folder / "checkpoints" / "last.ckpt")}, [], ""
+        if self.export:
+            from lightning_embed.export import export_encoder, verify_export
+
+            exported = str(folder / "model")
+            export_encoder(module.student, folder / "model")
+            if grids[AFTER]:
+                least = verify_export(module.student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
+                notes.append(
+                    f"Loaded again in a new process, the exported model gives the same vectors (least cosine {least:.6f})."
+                )
+        if module.texts_cut:
+            notes.append(
+                f"{module.texts_cut:,} texts were longer than max_length {module.student.tokenizer.max_length} and cut; "
+                f"{module.tokens_lost:,} tokens were lost."
+            )
+        models = []
+        for name, encoder in ((TEACHER, module.teacher), (BEFORE, module.student), (AFTER, module.student)):
+            if isinstance(encoder, TextEncoder) and (grids[name] or name != BEFORE):
+                models.append(self._model(trainer, name, encoder, grids[name], exported))
+        training = TrainingFacts(
+            trainer.global_step,
+            self.rows,
+            self.tokens,
+            self.seconds,
+            f"{trainer.world_size} x {device_name(module.device)}",
+            {"torch": torch.__version__, "lightning": L.__version__, "python": platform.python_version()},
+        )
+        pairs = sum(len(rows) for rows in _data(trainer).rows("test"))
+        titles = ", ".join(rows.source.title for rows in _data(trainer).rows("test"))
+        report = ReportFacts(
+            models, training, f"{pairs:,} pairs of {titles}" if pairs else "", METRIC, artefacts, exported, notes
+        )
+        curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+        print_report(write_report(report, folder, curves[-1] if curves else None))
+
+    def _model(
+        self, trainer: L.Trainer, name: str, encoder: TextEncoder, grid: list[GridRow], exported: str
+    ) -> ModelReport:
+        size = folder_bytes(encoder.folder) if name == TEACHER else folder_bytes(exported) if exported else None
+        return ModelReport(
+            name,
+            encoder.dim,
+            sum(p.numel() for p in encoder.backbone.parameters()),
+            size,
+            int(encoder.config.num_hidden_layers),
+            self.speed(trainer, encoder) if grid and name != BEFORE else None,
+            grid,
+        )
+
+    def _texts(self, trainer: L.Trainer, most: int) -> list[str]:
+        """Some test anchors."""
+        rows = _data(trainer).rows("test")[0]
+        taken: list[str] = rows.take(list(range(min(most, len(rows)))))[ANCHOR]
+        return taken
+
     def speed(self, trainer: L.Trainer, encoder: TextEncoder) -> float:
         """Queries a second that an encoder embeds on this device.
 
@@ -100,16 +168,24 @@ class Report(L.Callback):
             trainer: Whose test anchors are the queries.
             encoder: The encoder.
         """
-        rows = trainer.datamodule.rows("test")[0]  # type: ignore[attr-defined]
-        texts = rows.take(list(range(min(SPEED_TEXTS, len(rows)))))[ANCHOR]
+        texts = self._texts(trainer, SPEED_TEXTS)
         encoder.encode(texts[:32], "query")
         start = time.perf_counter()
         encoder.encode(texts, "query")
         return len(texts) / (time.perf_counter() - start)
 
-    def folder(self, trainer: L.Trainer) -> Path:
-        """The run's folder."""
-        return Path(trainer.default_root_dir)
+
+def _data(trainer: L.Trainer) -> EmbeddingDataModule:
+    return cast(EmbeddingDataModule, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def device_name(device: torch.device) -> str:
+    """A device in words.
+
+    Args:
+        device: Which.
+    """
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def default_dims(dim: int) -> list[int]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as L
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.datamodules.collate import Steps
@@ -15,20 +16,26 @@ from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer
 
 
-class StepSampler(Sampler[int]):
+class StepSampler(DistributedSampler[int]):
     """Numbers of the steps up to the end of the plan's epoch, each iteration from where the one before ended.
 
     Its length is that of the whole epoch, resumed or not: Lightning counts the batches done before the kill towards it. It does not
     ask Lightning for the epoch, which a checkpoint written as an epoch ends has counted already, or not, depending on the hook.
+
+    It is a DistributedSampler in name, so that Lightning leaves it alone: the ranks' shares are the plan's.
     """
 
-    def __init__(self, per_epoch: int, start: int = 0) -> None:
-        self.per_epoch, self.next = per_epoch, start
+    def __init__(self, per_epoch: int, start: int = 0, repeat: bool = False) -> None:
+        self.per_epoch, self.next, self.repeat = per_epoch, start, repeat
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing: see above."""
 
     def __iter__(self) -> Iterator[int]:
         first = self.next
-        self.next = (first // self.per_epoch + 1) * self.per_epoch
-        return iter(range(first, self.next))
+        end = (first // self.per_epoch + 1) * self.per_epoch
+        self.next = first if self.repeat else end
+        return iter(range(first, end))
 
     def __len__(self) -> int:
         return self.per_epoch
@@ -112,7 +119,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         """Which rows are training step k."""
         return Plan(tuple(len(r) for r in self.rows("train")), self.global_batch_size, self.seed)
 
-    def _loader(self, split: str, plan: Plan, sampler: Sampler[int] | None) -> DataLoader[TokenBatch]:
+    def _loader(self, split: str, plan: Plan, sampler: StepSampler) -> DataLoader[TokenBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         steps = Steps(self.rows(split), plan, self.tokenizers["student"], self.tokenizers.get("teacher"), rank, world)
         if self.num_workers:
@@ -146,7 +153,7 @@ class EmbeddingDataModule(L.LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader[TokenBatch]:
         sizes = tuple(len(r) for r in self.rows(split))
         plan = Plan(sizes, self.eval_batch_size, shuffle=False, drop_last=False)
-        return self._loader(split, plan, range(len(plan)))  # type: ignore[arg-type]
+        return self._loader(split, plan, StepSampler(len(plan), repeat=True))
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
         """The held-out pairs in order."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 Pooling = Literal["last_token", "mean", "cls"]
+EPS = 1e-12
+"""Length below which a vector counts as zero."""
 
 
 def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
@@ -28,12 +30,11 @@ def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
     return (total / lengths[:, None]).to(hidden.dtype)
 
 
-def normalize(vectors: Tensor, eps: float = 1e-12) -> Tensor:
-    """Scales each vector to length 1; a zero vector stays zero and gets a zero gradient, not an infinite one.
+def normalize(vectors: Tensor) -> Tensor:
+    """Scales each vector to length 1; one shorter than `EPS` becomes zero and gets a zero gradient, not an infinite one.
 
     Args:
         vectors: (..., D).
-        eps: Length below which a vector counts as zero.
     """
     length = vectors.norm(dim=-1, keepdim=True)
-    return vectors / length.clamp(min=eps) * (length > eps)
+    return vectors * ((length > EPS) / length.clamp(min=EPS))

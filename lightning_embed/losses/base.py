@@ -6,11 +6,13 @@ say in `requires` what the batch must carry, and name the class by its dotted pa
     losses:
       mine: {loss: my_package.MyLoss, weight: 0.5}
 
-On several ranks, mean over ranks of what `forward` returns must be the loss of the global batch (`lightning_embed.distributed`).
+On several ranks, mean over ranks of what `forward` returns must be the loss of the global batch (`lightning_embed.distributed`);
+`lightning_embed.testing.assert_world_size_invariant` proves it for a class of yours.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -18,11 +20,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.batch import ANCHOR, NEGATIVE, ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
-
-__all__ = ["EmbeddingLoss", "LossTerm", "in_float32", "normalize"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,12 +44,40 @@ def in_float32(function: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
+unit = in_float32(normalize)
+"""`normalize` in float32."""
+
+
+def role_names(columns: Sequence[str]) -> tuple[str, ...]:
+    """A loss's `columns` argument as a tuple, checked.
+
+    Raises:
+        UserError: If one of them is no role, or there is none.
+    """
+    if isinstance(columns, str) or not columns or not set(columns) <= set(ROLES):
+        raise UserError(f"columns must be a list of some of {', '.join(ROLES)}, got {columns!r}")
+    return tuple(columns)
+
+
+def required_roles(columns: Sequence[str]) -> frozenset[str]:
+    """What a loss over these columns requires: all of them, but negatives only where it has nothing else."""
+    return frozenset(columns) - {NEGATIVE} or frozenset(columns)
+
+
+def check_positive(**values: float) -> None:
+    """Raises `UserError` if one of the named settings is not a finite number > 0."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} must be a finite number > 0, got {value}")
+
+
 class EmbeddingLoss(nn.Module, ABC):
     """One term of the objective, called back each step with the batch's vectors."""
 
     requires: frozenset[str] = frozenset({"anchor", "positive"})
     """What a batch must carry: roles (`anchor`, `positive`, `negative`) and `teacher`, `reference`, `score`, `label`. Where `teacher`
-    is among them, teacher vectors are there for each role of `requires` and `uses`."""
+    or `reference` is among them, such vectors are there for each role of `requires` and `uses`; where `score` is, a score for each
+    required document."""
     uses: frozenset[str] = frozenset()
     """Roles that are taken if the batch has them."""
 
@@ -71,11 +99,32 @@ class EmbeddingLoss(nn.Module, ABC):
             batch: The batch that it is about to be called with.
         """
         missing = sorted(what for what in self.requires if not batch.has(what))
+        if not missing:
+            present = (self.requires | self.uses) & set(batch.student)
+            wanted = {"teacher": present, "reference": present, "score": self.requires & set(ROLES) - {ANCHOR}}
+            missing = [
+                f"{what} of {role}"
+                for what in sorted(self.requires & set(wanted))
+                for role in sorted(wanted[what] - set(getattr(batch, what)))
+            ]
         if missing:
             raise UserError(
                 f"loss '{name}' ({type(self).__name__}) requires {', '.join(missing)}, which the batch of source "
                 f"'{batch.source}' lacks (it has {', '.join(sorted(batch.student))}): give the source such a column, or drop the loss"
             )
+
+
+def weight_at(weight: float | Mapping[int, float], step: int) -> float:
+    """λ at an optimizer step.
+
+    Args:
+        weight: A number, or a schedule {step: λ}.
+        step: Optimizer steps done.
+    """
+    if not isinstance(weight, Mapping):
+        return weight
+    reached = [at for at in weight if at <= step]
+    return weight[max(reached)] if reached else 0.0
 
 
 @dataclass
@@ -93,7 +142,4 @@ class LossTerm:
         Args:
             step: Optimizer steps done.
         """
-        if not isinstance(self.weight, dict):
-            return self.weight
-        reached = [at for at in self.weight if at <= step]
-        return self.weight[max(reached)] if reached else 0.0
+        return weight_at(self.weight, step)

@@ -9,10 +9,9 @@ from torch import Tensor
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.distributed import global_mean, world_size
 from lightning_embed.errors import UserError
-from lightning_embed.losses.base import EmbeddingLoss, in_float32, normalize
+from lightning_embed.losses.base import EmbeddingLoss, in_float32, required_roles, role_names, unit
 
 Metric = Literal["cosine", "squared_l2", "mse"]
-Reduction = Literal["mean", "sum"]
 
 
 @in_float32
@@ -28,7 +27,7 @@ def distillation(student: Tensor, teacher: Tensor, metric: Metric = "cosine") ->
         (n,) distances, ≥ 0.
     """
     if metric == "cosine":
-        return 1 - (normalize(student) * normalize(teacher)).sum(dim=-1)
+        return 1 - (unit(student) * unit(teacher)).sum(dim=-1)
     squared = (student - teacher).square()
     return squared.sum(dim=-1) if metric == "squared_l2" else squared.mean(dim=-1)
 
@@ -38,47 +37,40 @@ class Distillation(EmbeddingLoss):
 
         L_distill = Σ_i Σ_{z ∈ columns} [1 − φ(ψ(z_i^S), z_i^T)]
 
-    Equation 1 of *jina-embeddings-v5-text* (arXiv 2602.15547). The paper prints a sum; beside losses that are means, `mean` (over
-    rows and columns of the global batch) keeps λ's meaning at any batch size.
+    Equation 1 of *jina-embeddings-v5-text* (arXiv 2602.15547). z^S is the embedding as it is used, a unit vector. The paper prints a
+    sum; beside losses that are means, `mean` (over rows and columns of the global batch) keeps λ's meaning at any batch size. Within
+    `Matryoshka`, the first k entries are mapped by the first k columns of ψ's matrix: no new parameters.
 
     Args:
         columns: Roles to distil: any of `anchor`, `positive`, `negative`. Anchor and positive must be there; negatives are taken
             where the batch has them.
         metric: Distance of two vectors: `cosine`, `squared_l2` or `mse`.
         reduction: `mean` over all texts of the global batch, or `sum` as printed.
-        dims: Matryoshka sizes k ≤ D at which the first k entries of the student are distilled too, through the first k columns of
-            ψ's matrix; the result is the mean over sizes. None: D alone.
     """
 
     def __init__(
         self,
         columns: Sequence[str] = ("anchor", "positive"),
         metric: Metric = "cosine",
-        reduction: Reduction = "mean",
-        dims: Sequence[int] | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        self.columns, self.metric, self.reduction, self.dims = tuple(columns), metric, reduction, dims
-        self.requires = frozenset(self.columns) - {"negative"} | {"teacher"}
+        self.columns, self.metric, self.reduction = role_names(columns), metric, reduction
+        self.requires = required_roles(self.columns) | {"teacher"}
         self.uses = frozenset(self.columns)
 
     def forward(self, batch: EmbeddingBatch) -> Tensor:
-        """Mean over the dims of the distance of all columns' rows."""
-        views = [batch.truncate(dim) for dim in self.dims or (batch.dim,)]
-        return torch.stack([self._one(view) for view in views]).mean()
-
-    def _one(self, batch: EmbeddingBatch) -> Tensor:
-        distances = []
-        for role in self.columns:
-            if role in batch.student:
-                student, teacher = batch.student[role], batch.teacher[role]
-                if batch.projection is not None:
-                    student, teacher = batch.projection(student, teacher)
-                elif student.shape[-1] != teacher.shape[-1]:
-                    raise UserError(
-                        f"Distillation compares vectors of one size, and the student's have {student.shape[-1]} entries, the "
-                        f"teacher's {teacher.shape[-1]}: give the module a `projection`"
-                    )
-                distances.append(distillation(student, teacher, self.metric))
-        rows = torch.cat(distances)
+        """Mean or sum of the distances of all columns' rows."""
+        rows = torch.cat([self._distances(batch, role) for role in self.columns if role in batch.student])
         return global_mean(rows.sum(), len(rows)) if self.reduction == "mean" else rows.sum() * world_size()
+
+    def _distances(self, batch: EmbeddingBatch, role: str) -> Tensor:
+        student, teacher = unit(batch.student[role]), batch.teacher[role]
+        if batch.projection is not None:
+            student, teacher = batch.projection(student, teacher)
+        elif student.shape[-1] != teacher.shape[-1]:
+            raise UserError(
+                f"Distillation compares vectors of one size, and the student's have {student.shape[-1]} entries, the teacher's "
+                f"{teacher.shape[-1]}: give the module a `projection`"
+            )
+        return distillation(student, teacher, self.metric)

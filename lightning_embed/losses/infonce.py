@@ -1,58 +1,70 @@
 """InfoNCE: each anchor finds its own document among all documents of all ranks."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, EmbeddingBatch
-from lightning_embed.distributed import Gathered, global_mean
-from lightning_embed.losses.base import EmbeddingLoss, in_float32, normalize
-from lightning_embed.losses.masks import MISSING, FalseNegatives, teacher_limit
-
-SLICE = 2**22  # logits held at once: 16 MB in float32
+from lightning_embed.distributed import global_mean
+from lightning_embed.errors import UserError
+from lightning_embed.heads.pooling import EPS, normalize
+from lightning_embed.losses.base import EmbeddingLoss, in_float32
+from lightning_embed.losses.masks import Contrast, FalseNegatives, same_document, same_label, same_text, too_similar
+from lightning_embed.losses.slices import row_slices
 
 
 class _SlicedCrossEntropy(torch.autograd.Function):
-    """Σ_i [ln Σ_j exp(s a_i·d_j) − s a_i·d_{t_i}], its gradient taken in the forward pass, slice by slice of anchors.
+    """Σ_i [ln Σ_j exp(s φ(a_i, d_j)) − s φ(a_i, d_{t_i})], its gradient taken in the forward pass, slice by slice of anchors.
 
     So the (B, M) matrix is never whole in memory, and nothing is computed twice: each slice costs the three matrix products that the
-    plain formula costs. ∂/∂s needs none: Σ_i a_i·(∂L/∂a_i)/s.
+    plain formula costs. ∂/∂s needs none: it is Σ_i â_i·(∂L/∂â_i)/s, with â_i the unit vector.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, anchor: Tensor, documents: Tensor, targets: Tensor, scale: Tensor, ignore: FalseNegatives | None
+        ctx: Any, anchors: Tensor, documents: Tensor, targets: Tensor, scale: Tensor, ignore: FalseNegatives | None
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
-        grad_anchor = torch.empty_like(anchor) if wanted else None
-        grad_documents = torch.zeros_like(documents) if wanted else None
+        anchor, document = normalize(anchors), normalize(documents)
+        grad_anchor = torch.empty_like(anchor) if wanted else anchor
+        grad_document = torch.zeros_like(document) if wanted else document
         total = anchor.new_zeros(())
-        step = max(1, SLICE // max(1, len(documents)))
-        for start in range(0, len(anchor), step):
-            rows = slice(start, min(start + step, len(anchor)))
+        for rows in row_slices(len(anchor), len(document)):
             a, target = anchor[rows] * scale, targets[rows, None]
-            logits = a @ documents.T
-            if ignore is not None:
-                logits.masked_fill_(ignore.mask(rows).scatter_(1, target, False), -torch.inf)
+            logits = a @ document.T
+            masked = ignore.mask(rows) if ignore is not None else False
+            if isinstance(masked, Tensor):
+                logits.masked_fill_(masked.scatter_(1, target, False), -torch.inf)
             lse = logits.logsumexp(dim=1, keepdim=True)
             total += (lse - logits.gather(1, target)).sum()
-            if grad_anchor is not None and grad_documents is not None:
+            if wanted:
                 slope = logits.sub_(lse).exp_()
                 slope.scatter_add_(1, target, torch.full_like(lse, -1.0))
-                grad_anchor[rows] = (slope @ documents).mul_(scale)
-                grad_documents.addmm_(slope.T, a)
-        if grad_anchor is not None:
-            ctx.save_for_backward(grad_anchor, grad_documents, (grad_anchor * anchor).sum() / scale)
+                torch.mm(slope, document, out=grad_anchor[rows])
+                grad_document.addmm_(slope.T, a)
+        if wanted:
+            grad_anchor *= scale
+            grad_scale = torch.dot(grad_anchor.flatten(), anchor.flatten()) / scale
+            _through_normalize_(grad_anchor, anchor, anchors)
+            _through_normalize_(grad_document, document, documents)
+            ctx.save_for_backward(grad_anchor, grad_document, grad_scale)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, Tensor, None]:
-        grad_anchor, grad_documents, grad_scale = ctx.saved_tensors
-        return grad_anchor * grads[0], grad_documents * grads[0], None, grad_scale * grads[0], None
+        anchor, document, scale = (grad * grads[0] for grad in ctx.saved_tensors)
+        return anchor, document, None, scale, None
+
+
+def _through_normalize_(grad: Tensor, unit: Tensor, vectors: Tensor) -> None:
+    """Turns ∂L/∂u into ∂L/∂x = (∂L/∂u − u (u·∂L/∂u))/‖x‖ in place, where u = x/‖x‖; a zero vector gets a zero gradient."""
+    length = vectors.norm(dim=-1, keepdim=True)
+    along = torch.einsum("nd,nd->n", grad, unit)[:, None]
+    grad.addcmul_(unit, along, value=-1).mul_((length > EPS) / length.clamp(min=EPS))
 
 
 @in_float32
@@ -62,9 +74,8 @@ def info_nce(
     targets: Tensor | None = None,
     temperature: float | Tensor = 0.02,
     ignore: FalseNegatives | None = None,
-    reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
-    """−ln[ exp(φ(x_i, y_{t_i})/τ) / Σ_j exp(φ(x_i, y_j)/τ) ], over anchors i and documents j.
+    """−1/B Σ_i ln[ exp(φ(x_i, y_{t_i})/τ) / Σ_j exp(φ(x_i, y_j)/τ) ], over anchors i and documents j.
 
     Args:
         anchor: (B, D) vectors of any length.
@@ -72,16 +83,14 @@ def info_nce(
         targets: (B,) each anchor's own document; None: document i is anchor i's.
         temperature: τ > 0, a number or a scalar tensor.
         ignore: Documents that are no negatives; an anchor's own document is never ignored.
-        reduction: `mean` over anchors, or their `sum`.
 
     Returns:
-        Scalar ≥ 0; 0 for an anchor that has no negative.
+        Scalar ≥ 0; an anchor that has no negative adds 0 to it.
     """
     if targets is None:
         targets = torch.arange(len(anchor), device=anchor.device)
     scale = 1 / torch.as_tensor(temperature, dtype=anchor.dtype, device=anchor.device)
-    total = _SlicedCrossEntropy.apply(normalize(anchor), normalize(documents), targets, scale, ignore)
-    return total / max(1, len(anchor)) if reduction == "mean" else total
+    return _SlicedCrossEntropy.apply(anchor, documents, targets, scale, ignore) / max(1, len(anchor))
 
 
 class InfoNCE(EmbeddingLoss):
@@ -90,8 +99,8 @@ class InfoNCE(EmbeddingLoss):
         L^{q→d} = −(1/B) Σ_i ln[ S(x_i,y_i) / (S(x_i,y_i) + Σ_{n ∈ N_i} S(x_i,n)) ],    S(a,b) = exp(φ(a,b)/τ)
 
     Equation 2 of *jina-embeddings-v5-text* (arXiv 2602.15547). N_i: the documents of all ranks without those that are known to fit
-    the anchor: the same text as its positive or as itself, the positive of an equal anchor, a document of its label, or one that the
-    teacher finds too like it.
+    the anchor: of its text or its positive's, the positive of an equal anchor, of its label, of its positive's document, or too like
+    it in the teacher's eyes.
 
     Args:
         temperature: τ > 0; where it is learnable, the value it starts from.
@@ -101,6 +110,7 @@ class InfoNCE(EmbeddingLoss):
         gather: Whether other ranks' documents are negatives too; if not, the loss depends on how rows are spread over ranks.
         mask_same_text: Whether documents known by their text to fit the anchor are no negatives.
         mask_same_label: Whether documents of the anchor's label are no negatives (where the batch has labels).
+        mask_same_document: Whether other texts of the positive's document are no negatives (where the batch has document ids).
         teacher_margin: A document whose teacher cosine with the anchor exceeds the positive's minus this is no negative.
         teacher_max: A document whose teacher cosine with the anchor exceeds this is no negative.
     """
@@ -114,17 +124,22 @@ class InfoNCE(EmbeddingLoss):
         gather: bool = True,
         mask_same_text: bool = True,
         mask_same_label: bool = True,
+        mask_same_document: bool = True,
         teacher_margin: float | None = None,
         teacher_max: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < min_temperature <= temperature:
-            raise ValueError(
+        if not 0 < min_temperature <= temperature < math.inf:
+            raise UserError(
                 f"InfoNCE needs 0 < min_temperature <= temperature, got {min_temperature} and {temperature}"
             )
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learnable_temperature)
+        # one entry, not a scalar: FSDP shards no scalars
+        self.log_temperature = nn.Parameter(
+            torch.full((1,), math.log(temperature)), requires_grad=learnable_temperature
+        )
         self.min_temperature, self.symmetric, self.shared = min_temperature, symmetric, gather
-        self.mask_same_text, self.mask_same_label = mask_same_text, mask_same_label
+        rules = {same_text: mask_same_text, same_label: mask_same_label, same_document: mask_same_document}
+        self.rules = [rule for rule, wanted in rules.items() if wanted]
         self.teacher_margin, self.teacher_max = teacher_margin, teacher_max
         self.guided = teacher_margin is not None or teacher_max is not None
         self.requires = frozenset({ANCHOR, POSITIVE} | ({"teacher"} if self.guided else set()))
@@ -133,7 +148,7 @@ class InfoNCE(EmbeddingLoss):
     @property
     def temperature(self) -> Tensor:
         """τ, a scalar tensor."""
-        return self.log_temperature.float().exp()
+        return self.log_temperature.float().exp().squeeze()
 
     def on_step_end(self, module: nn.Module, step: int) -> None:
         """Holds a learnable τ at or above its floor."""
@@ -142,49 +157,13 @@ class InfoNCE(EmbeddingLoss):
 
     def forward(self, batch: EmbeddingBatch) -> Tensor:
         """q→d, plus d→q if symmetric."""
-        loss = self._one_way(batch, ANCHOR, (POSITIVE, NEGATIVE))
-        return loss + self._one_way(batch, POSITIVE, (ANCHOR,)) if self.symmetric else loss
+        pool = (POSITIVE, NEGATIVE) if batch.has(NEGATIVE) else (POSITIVE,)
+        loss = self._one_way(Contrast(batch, ANCHOR, pool, self.shared))
+        return loss + self._one_way(Contrast(batch, POSITIVE, (ANCHOR,), self.shared)) if self.symmetric else loss
 
-    def _one_way(self, batch: EmbeddingBatch, query: str, pool: tuple[str, ...]) -> Tensor:
-        """Each row of `query` finds its partner, its row of `pool[0]`, among all columns of `pool`."""
-        pool = tuple(role for role in pool if role in batch.student)
-        columns = [self._column(batch, "student", role) for role in pool]
-        documents = torch.cat([column.rows for column in columns])
-        rows = batch.student[query]
-        targets = columns[0].offset + torch.arange(len(rows), device=rows.device)
-        ignore = self._false_negatives(batch, query, pool, targets)
-        total = info_nce(rows, documents, targets, self.temperature, ignore, "sum")
-        return global_mean(total, len(rows))
-
-    def _column(self, batch: EmbeddingBatch, column: str, role: str) -> Gathered:
-        return batch.gather(column, role) if self.shared else Gathered(getattr(batch, column)[role], 0)
-
-    def _false_negatives(
-        self, batch: EmbeddingBatch, query: str, pool: tuple[str, ...], targets: Tensor
-    ) -> FalseNegatives | None:
-        mine: list[Tensor] = []  # one id of each query per rule
-        theirs: list[Tensor] = []  # the same of each document in the pool
-        if self.mask_same_text and batch.has("keys"):
-            partner, keys = pool[0], {role: self._column(batch, "keys", role).rows for role in (query, *pool)}
-            text = torch.cat([keys[role] for role in pool])
-            # a document's own query: only those at the head of the pool have one
-            owner = torch.cat([keys[query], text.new_full((len(text) - len(keys[partner]),), MISSING)])
-            mine += [batch.keys[partner], batch.keys[query], batch.keys[query]]
-            theirs += [text, text, owner]
-        if self.mask_same_label and all(role in batch.label for role in (query, *pool)):
-            mine.append(batch.label[query] + 1)
-            theirs.append(torch.cat([self._column(batch, "label", role).rows for role in pool]) + 1)
-        if not mine and not self.guided:
-            return None
-        size = (len(batch.student[query]), len(torch.cat(theirs)) if theirs else 0)
-        ids = (torch.stack(mine, 1), torch.stack(theirs, 1)) if mine else None
-        if not self.guided:
-            assert ids is not None
-            return FalseNegatives(*ids)
-        guide = normalize(batch.teacher[query].detach().float())
-        documents = torch.cat([self._column(batch, "teacher", role).rows for role in pool]).detach().float()
-        documents = normalize(documents)
-        limit = teacher_limit((guide * documents[targets]).sum(-1), self.teacher_margin, self.teacher_max)
-        if ids is None:
-            ids = (targets.new_zeros(size[0], 0), targets.new_zeros(len(documents), 0))
-        return FalseNegatives(*ids, guide, documents, limit)
+    def _one_way(self, contrast: Contrast) -> Tensor:
+        queries, documents = contrast.queries("student"), contrast.documents("student")
+        same = [ids for rule in self.rules for ids in rule(contrast)]
+        teacher = too_similar(contrast, self.teacher_margin, self.teacher_max) if self.guided else None
+        mean = info_nce(queries, documents, contrast.targets, self.temperature, FalseNegatives(same, teacher))
+        return global_mean(mean * len(queries), len(queries))

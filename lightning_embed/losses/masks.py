@@ -1,58 +1,120 @@
 """Which documents of a batch are no negatives of an anchor, although they are not its positive."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-MISSING = 0
+from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.distributed import Gathered
+from lightning_embed.losses.base import unit
+
+MISSING = torch.iinfo(torch.int64).min
 """An id that matches nothing."""
 
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Tells, for rows of anchors, which of M documents must not count as negatives.
+    """Tells, for rows of queries, which of M documents must not count as negatives; the (B, M) mask is made in slices, never whole."""
 
-    A document is masked for an anchor if one of its K ids equals the anchor's id in the same place (equal texts, labels, document
-    ids), or if the teacher finds it too like the anchor. The (rows, M) mask is made in slices, never whole.
-    """
+    same: Sequence[tuple[Tensor, Tensor]] = ()
+    """Pairs of (B,) and (M,) int64 ids: a document is masked where one of its ids equals the query's of the same pair."""
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None
+    """(B, E) unit vectors of the queries, (M, E) of the documents, and (B,) the cosine above which a document is masked."""
 
-    anchor_ids: Tensor
-    """(B, K) int64; `MISSING` matches nothing."""
-    document_ids: Tensor
-    """(M, K) int64."""
-    teacher_anchor: Tensor | None = None
-    """(B, E) unit teacher vectors of the anchors."""
-    teacher_documents: Tensor | None = None
-    """(M, E) unit teacher vectors of the documents."""
-    limit: Tensor | None = None
-    """(B,) teacher cosine above which a document is taken for a positive."""
-
-    def mask(self, rows: slice) -> Tensor:
-        """(rows, M) bool, true where a document is no negative of the anchor.
+    def mask(self, rows: slice) -> Tensor | bool:
+        """(rows, M) bool, true where a document is no negative of the query; False if there are no rules.
 
         Args:
-            rows: Which anchors.
+            rows: Which queries.
         """
-        mine = self.anchor_ids[rows]
-        masked = torch.zeros(len(mine), len(self.document_ids), dtype=torch.bool, device=mine.device)
-        for k in range(mine.shape[1]):
-            ids = mine[:, k, None]
-            masked |= (ids == self.document_ids[None, :, k]) & (ids != MISSING)
-        if self.teacher_anchor is not None and self.teacher_documents is not None and self.limit is not None:
-            masked |= self.teacher_anchor[rows] @ self.teacher_documents.T > self.limit[rows, None]
+        masked: Tensor | bool = False
+        for mine, theirs in self.same:
+            ids = mine[rows, None]
+            masked = (ids == theirs) & (ids != MISSING) | masked
+        if self.teacher is not None:
+            queries, documents, limit = self.teacher
+            masked = (queries[rows] @ documents.T > limit[rows, None]) | masked
         return masked
 
 
-def teacher_limit(positive_cosine: Tensor, margin: float | None, maximum: float | None) -> Tensor:
-    """The teacher's cosine above which a document is taken for a positive: min(φ(q, p⁺) − margin, maximum).
+@dataclass(frozen=True)
+class Contrast:
+    """Which rows of a batch look for which: each query for its partner among M documents, that is all rows of several roles."""
+
+    batch: EmbeddingBatch
+    query: str
+    """Role of this rank's B queries."""
+    pool: tuple[str, ...]
+    """Roles of the documents, end to end; the partners are the rows of the first."""
+    shared: bool = True
+    """Whether other ranks' rows are among the documents."""
+
+    def column(self, column: str, role: str) -> Gathered:
+        """The rows of a role that are among the documents; `MISSING` ids where the batch has none."""
+        if role not in getattr(self.batch, column):
+            rows = self.column("student", role).rows
+            return Gathered(torch.full((len(rows),), MISSING, device=rows.device), 0)
+        return self.batch.gather(column, role) if self.shared else Gathered(getattr(self.batch, column)[role], 0)
+
+    def queries(self, column: str) -> Tensor:
+        """(B, ...) what the batch knows of the queries."""
+        return getattr(self.batch, column)[self.query]
+
+    def partners(self, column: str) -> Tensor:
+        """(B, ...) of each query's partner."""
+        return getattr(self.batch, column)[self.pool[0]]
+
+    def documents(self, column: str) -> Tensor:
+        """(M, ...) of all documents."""
+        return torch.cat([self.column(column, role).rows for role in self.pool])
+
+    def owners(self, column: str) -> Tensor:
+        """(M,) ids of the query that each document is the partner of; `MISSING` for the rest of the pool."""
+        owners, documents = self.column(column, self.query).rows, self.documents("student")
+        return torch.cat([owners, owners.new_full((len(documents) - len(owners),), MISSING)])
+
+    @property
+    def targets(self) -> Tensor:
+        """(B,) index among the documents of each query's partner."""
+        partners, offset = self.column("student", self.pool[0])
+        return offset + torch.arange(len(self.queries("student")), device=partners.device)
+
+
+def same_text(contrast: Contrast) -> list[tuple[Tensor, Tensor]]:
+    """Ids that mask, for each query, documents of its own or its partner's text, and partners of a query of its text."""
+    if not contrast.batch.keys:
+        return []
+    mine, partner, text = contrast.queries("keys"), contrast.partners("keys"), contrast.documents("keys")
+    return [(partner, text), (mine, text), (mine, contrast.owners("keys"))]
+
+
+def same_label(contrast: Contrast) -> list[tuple[Tensor, Tensor]]:
+    """Ids that mask, for each query, documents of its label."""
+    if contrast.query not in contrast.batch.label:
+        return []
+    return [(contrast.queries("label"), contrast.documents("label"))]
+
+
+def same_document(contrast: Contrast) -> list[tuple[Tensor, Tensor]]:
+    """Ids that mask, for each query, texts of its partner's document, or else partners of texts of its own document."""
+    if contrast.pool[0] in contrast.batch.document:
+        return [(contrast.partners("document"), contrast.documents("document"))]
+    if contrast.query in contrast.batch.document:
+        return [(contrast.queries("document"), contrast.owners("document"))]
+    return []
+
+
+def too_similar(contrast: Contrast, margin: float | None, maximum: float | None) -> tuple[Tensor, Tensor, Tensor]:
+    """What `FalseNegatives.teacher` needs: vectors and min(φ(q, p⁺) − margin, maximum), by the teacher's cosines φ.
 
     Args:
-        positive_cosine: (B,) teacher cosine of each anchor and its positive.
-        margin: How much less like the anchor than its positive a negative must be; None: no such rule.
+        contrast: Queries and documents.
+        margin: How much less like the query than its partner a negative must be; None: no such rule.
         maximum: The most that a negative's cosine may be; None: no such rule.
     """
-    limit = torch.full_like(positive_cosine, torch.inf)
-    if margin is not None:
-        limit = torch.minimum(limit, positive_cosine - margin)
-    return limit if maximum is None else limit.clamp(max=maximum)
+    queries, documents = unit(contrast.queries("teacher")).detach(), unit(contrast.documents("teacher")).detach()
+    limit = (queries * documents[contrast.targets]).sum(dim=-1)
+    limit = torch.full_like(limit, torch.inf) if margin is None else limit - margin
+    return queries, documents, limit if maximum is None else limit.clamp(max=maximum)

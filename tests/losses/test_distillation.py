@@ -32,10 +32,14 @@ def test_a_truncated_student_goes_through_the_first_columns_of_psi() -> None:
     b = batch(4, 6)
     b.projection = Projection(4, 6)
     w, bias = b.projection.weight, b.projection.bias
-    short = [1 - F.cosine_similarity(F.linear(b.student[r][:, :2], w[:, :2], bias), b.teacher[r]) for r in b.student]
-    whole = [1 - F.cosine_similarity(F.linear(b.student[r], w, bias), b.teacher[r]) for r in b.student]
-    expected = (torch.cat(short).mean() + torch.cat(whole).mean()) / 2
-    assert Distillation(dims=[2, 4])(b).item() == pytest.approx(expected.item(), rel=1e-5)
+
+    def at(k: int) -> torch.Tensor:
+        units = {role: F.normalize(b.student[role][:, :k], dim=-1) for role in b.student}
+        mapped = [F.linear(units[role], w[:, :k], bias) for role in units]
+        return 1 - F.cosine_similarity(torch.cat(mapped), torch.cat(list(b.teacher.values()))).mean()
+
+    assert Distillation()(b.truncate(2)).item() == pytest.approx(at(2).item(), rel=1e-5)
+    assert Distillation()(b).item() == pytest.approx(at(4).item(), rel=1e-5)
 
 
 def test_sizes_that_differ_without_a_projection_are_an_error() -> None:

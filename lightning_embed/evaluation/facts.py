@@ -1,0 +1,84 @@
+"""What a report holds, as dataclasses: numbers and words that others measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lightning_embed.evaluation.grid import GridRow, full_precision
+
+TEACHER, BEFORE, AFTER = "teacher", "student before", "student after"
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What is known of one model; None where it was not measured."""
+
+    name: str
+    """`teacher`, `student before` or `student after` (these the headline speaks of), or any other."""
+    dim: int | None = None
+    """Entries of its vectors."""
+    parameters: int | None = None
+    """How many it has."""
+    size_bytes: int | None = None
+    """What its folder takes on disk."""
+    layers: int | None = None
+    """Of the backbone."""
+    texts_per_second: float | None = None
+    """How fast it encodes, on the device and the texts of this run."""
+    grid: list[GridRow] = field(default_factory=list)
+    """As `robustness_grid` gives it."""
+
+    def score(self, metric: str) -> float | None:
+        """The score, 0 to 1, of its full vectors in float32; None where it is not known.
+
+        Args:
+            metric: Such as `ndcg@10`.
+        """
+        row = full_precision(self.grid)
+        return row.scores.get(metric) if row else None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What the training took."""
+
+    steps: int
+    """Optimizer steps."""
+    rows: int
+    """Rows of data seen, on all ranks."""
+    tokens: int | None = None
+    """Real tokens that the student read, on all ranks."""
+    seconds: float | None = None
+    """Wall-clock time."""
+    device: str = ""
+    """In words, such as `2 x NVIDIA H100`."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Package -> version."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says; nothing in it is computed from anything else."""
+
+    models: list[ModelReport]
+    """In the order of the tables."""
+    training: TrainingFacts | None = None
+    """None where nothing was trained."""
+    scored_on: str = ""
+    """What the scores were taken on, in words: `2,000 held-out pairs of python_docs`."""
+    metric: str = "ndcg@10"
+    """The metric of the headline, the grid tables and the picture."""
+    artefacts: dict[str, str] = field(default_factory=dict)
+    """What -> path."""
+    exported: str = ""
+    """The exported model's folder."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences that a reader must know, such as how many texts were cut."""
+
+    def model(self, name: str) -> ModelReport | None:
+        """The model of that name, if it is there.
+
+        Args:
+            name: Such as `teacher`.
+        """
+        return next((model for model in self.models if model.name == name), None)

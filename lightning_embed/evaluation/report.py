@@ -1,0 +1,205 @@
+"""The report of a run: report.md, report.json, pictures, and a few lines in the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_embed.errors import UserError
+from lightning_embed.evaluation.curves import plot_training
+from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.grid import GridRow
+from lightning_embed.evaluation.plots import metric_title, plot_grid, png
+from lightning_embed.evaluation.tables import Table, grid_table, headline, models_table, training_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "TEACHER",
+    "ModelReport",
+    "Report",
+    "TrainingFacts",
+    "load_report",
+    "markdown",
+    "print_report",
+    "write_report",
+]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _table(content: Table) -> list[str]:
+    header, rows = content
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return ["| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in line) + " |" for line in lines] + [""]
+
+
+def markdown(report: Report, pictures: Mapping[str, str]) -> str:
+    """The page: headline, picture, tables, training, how to use the model, files.
+
+    Args:
+        report: Sections that it has nothing for are left out.
+        pictures: `picture` and `training curves` -> the image's name beside the page, as far as they were drawn.
+    """
+    title = metric_title(report.metric)
+    lines = ["# Report", "", f"**{headline(report)}**", ""]
+    if report.scored_on:
+        lines += [f"Scores: {_one_line(report.scored_on)}.", ""]
+    lines += ["## Models", "", *_table(models_table(report))]
+    if "picture" in pictures:
+        lines += [f'<img src="{pictures["picture"]}" width="900" alt="{title} over the bytes of a stored vector">', ""]
+    scored = [model for model in report.models if model.grid]
+    if scored:
+        lines += ["## Fewer dims, lower precision", ""]
+        lines += [f"{title}, in brackets its change against the model's full vectors in float32.", ""]
+    for model in scored:
+        lines += [f"### {_one_line(model.name)}", "", *_table(grid_table(model, report.metric))]
+    if report.training or "training curves" in pictures:
+        lines += ["## Training", ""]
+    if report.training:
+        lines += [_one_line(training_line(report.training)) + ".", ""]
+    if "training curves" in pictures:
+        lines += [f'<img src="{pictures["training curves"]}" width="900" alt="losses and validation score">', ""]
+    if report.notes:
+        lines += ["## Notes", "", *(f"- {_one_line(note)}" for note in report.notes), ""]
+    if report.exported:
+        lines += ["## Use it", "", *_usage(report.exported), ""]
+    if report.artefacts:
+        lines += ["## Files", "", *(f"- {what}: `{path}`" for what, path in report.artefacts.items()), ""]
+    return "\n".join(lines)
+
+
+def _usage(folder: str) -> list[str]:
+    return [
+        "The exported folder is a sentence-transformers model:",
+        "",
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f"model = SentenceTransformer({json.dumps(folder, ensure_ascii=False)})  # truncate_dim=... for shorter vectors",
+        'queries = model.encode_query(["how do I read a file line by line?"])',
+        'documents = model.encode_document(["open() returns a file object; iterating over it gives its lines."])',
+        "print(model.similarity(queries, documents))",
+        "```",
+    ]
+
+
+def write_report(report: Report, folder: str | Path, metrics_csv: str | Path | None = None) -> Report:
+    """Writes report.md, report.json, report.png (where there is a grid) and training.png (where there are metrics).
+
+    Everything is rendered first; then each file is written under another name and put in place at once.
+
+    Args:
+        report: What to say.
+        folder: Made if it is not there; files of these names in it are replaced.
+        metrics_csv: The metrics file of Lightning's CSVLogger; the report's metric is its column `val/<metric>`.
+
+    Returns:
+        The report, with what was written among its artefacts.
+
+    Raises:
+        UserError: The folder cannot be written to, or the metrics file is no good.
+    """
+    folder = Path(folder)
+    pictures = {}
+    if any(report.metric in row.scores for model in report.models for row in model.grid):
+        pictures["picture"] = ("report.png", png(plot_grid({m.name: m.grid for m in report.models}, report.metric)))
+    if metrics_csv is not None:
+        teacher = report.model(TEACHER)
+        curves = plot_training(metrics_csv, f"val/{report.metric}", teacher.score(report.metric) if teacher else None)
+        pictures["training curves"] = ("training.png", png(curves))
+    names = {"report": "report.md", "numbers": "report.json", **{what: name for what, (name, _) in pictures.items()}}
+    report = replace(report, artefacts=report.artefacts | {what: str(folder / name) for what, name in names.items()})
+    files = dict(pictures.values())
+    files["report.json"] = (json.dumps(asdict(report), indent=2) + "\n").encode()
+    files["report.md"] = markdown(report, {what: name for what, (name, _) in pictures.items()}).encode(
+        "utf-8", "replace"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _put(folder / name, content)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write the report: {error.strerror or error}; give a folder that you may write to"
+        ) from error
+    return report
+
+
+def _put(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_report(path: str | Path) -> Report:
+    """Reads a report.json.
+
+    Args:
+        path: As `write_report` wrote it.
+
+    Raises:
+        UserError: The file is not there or is no report.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        models = [
+            ModelReport(**{**model, "grid": [GridRow(**row) for row in model["grid"]]}) for model in data["models"]
+        ]
+        training = TrainingFacts(**data["training"]) if data["training"] else None
+        return Report(**{**data, "models": models, "training": training})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: expected a report.json that lightning_embed wrote: {error}") from error
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Prints the report's content, compactly: for 100 columns, and at most 25 lines for 3 models and 6 sizes.
+
+    Args:
+        report: What to say.
+        console: Where to; the terminal if not given.
+    """
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = console or Console()
+
+    def line(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    def table(content: Table) -> None:
+        header, rows = content
+        drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for number, name in enumerate(header):
+            drawn.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        console.print(drawn)
+
+    console.print(Text(headline(report), style="bold green"))
+    table(models_table(report, every_metric=False))
+    scored = [model for model in report.models if model.grid]
+    if scored:
+        on = f", on {report.scored_on}" if report.scored_on else ""
+        line(f"\n{metric_title(report.metric)} of the {scored[-1].name}{on}", "bold")
+        table(grid_table(scored[-1], report.metric, long=False))
+    console.print()
+    if report.training:
+        line(f"trained: {training_line(report.training)}")
+    for note in report.notes:
+        line(f"note: {' '.join(note.split())}", "yellow")
+    for what, path in (report.artefacts | ({"exported model": report.exported} if report.exported else {})).items():
+        line(f"{what}: {path}", "dim")

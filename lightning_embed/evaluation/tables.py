@@ -1,0 +1,134 @@
+"""A report in words and tables of text, for the page and the terminal alike."""
+
+from __future__ import annotations
+
+from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.grid import Change, GridRow, change, full_precision
+from lightning_embed.evaluation.plots import metric_title
+
+Table = tuple[list[str], list[list[str]]]
+"""Header, rows."""
+
+_STORED = {
+    "float32": "float32 (4 bytes a dim)",
+    "int8": "int8 (1 byte a dim)",
+    "binary": "binary (1 bit a dim)",
+    "binary_rescore": "binary, rescored (1 bit a dim)",
+}
+
+
+def _large(count: float) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:,.0f}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _percent(lost: Change) -> str:
+    return f"{lost.percent:+.1f} %".replace("-", "−") if round(lost.percent, 1) else "0.0 %"
+
+
+def headline(report: Report) -> str:
+    """One or two sentences: what the student keeps of the teacher, and what training did for it.
+
+    Args:
+        report: Whatever it lacks is left unsaid.
+    """
+    teacher, before, after = (report.model(name) for name in (TEACHER, BEFORE, AFTER))
+    title = metric_title(report.metric)
+    score = after.score(report.metric) if after else None
+    if after is None or score is None:
+        return f"No {title} of a trained student was measured."
+    sentences = []
+    reference = teacher.score(report.metric) if teacher else None
+    if teacher and reference:
+        said = f"The student {'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of the teacher's {title}"
+        costs = []
+        if teacher.texts_per_second and after.texts_per_second:
+            costs.append(f"{after.texts_per_second / teacher.texts_per_second:.1f}x its speed")
+        if teacher.size_bytes and after.size_bytes:
+            costs.append(f"{after.size_bytes / teacher.size_bytes:.2g} of its size")
+        sentences.append(said + (f" at {' and '.join(costs)}." if costs else "."))
+    start = before.score(report.metric) if before else None
+    if start:
+        moved = _percent(change(score, start))
+        sentences.append(f"Training took the student's {title} from {start:.3f} to {score:.3f} ({moved}).")
+    return " ".join(sentences) or f"The student's {title} is {score:.3f}."
+
+
+def models_table(report: Report, every_metric: bool = True) -> Table:
+    """A row for each model; columns that no model fills are left out.
+
+    Args:
+        report: Its models.
+        every_metric: All metrics of the grids, not only the report's own.
+    """
+    known = dict.fromkeys(metric for model in report.models for row in model.grid for metric in row.scores)
+    metrics = [metric for metric in known if every_metric or metric == report.metric]
+    teacher = report.model(TEACHER)
+    reference = teacher.score(report.metric) if teacher else None
+
+    def cells(model: ModelReport) -> dict[str, str]:
+        score = model.score(report.metric)
+        scores = {metric: model.score(metric) for metric in metrics}
+        return {
+            "model": model.name,
+            "parameters": _large(model.parameters) if model.parameters is not None else "",
+            "on disk": _size(model.size_bytes) if model.size_bytes is not None else "",
+            "dims": str(model.dim or ""),
+            "layers": str(model.layers or ""),
+            "texts/s": f"{model.texts_per_second:,.0f}" if model.texts_per_second is not None else "",
+            **{metric_title(name): "" if value is None else f"{value:.4f}" for name, value in scores.items()},
+            "of teacher": f"{100 * score / reference:.1f} %" if score is not None and reference else "",
+        }
+
+    rows = [cells(model) for model in report.models]
+    header = [name for name in rows[0] if any(row[name] for row in rows)] if rows else ["model"]
+    return header, [[row[name] for name in header] for row in rows]
+
+
+def grid_table(model: ModelReport, metric: str, long: bool = True) -> Table:
+    """A row for each size, a column for each precision: the score, and its change against full size and precision.
+
+    Args:
+        model: Its grid.
+        metric: Such as `ndcg@10`.
+        long: Whether the header tells bytes.
+    """
+    precisions = list(dict.fromkeys(row.precision for row in model.grid))
+    found = {(row.dim, row.precision): row for row in model.grid if metric in row.scores}
+    full, full_score = full_precision(model.grid), model.score(metric)
+
+    def cell(row: GridRow | None) -> str:
+        if row is None:
+            return ""
+        lost = f" ({_percent(change(row.scores[metric], full_score))})" if full_score and row is not full else ""
+        return f"{row.scores[metric]:.4f}{lost}"
+
+    dims = sorted({row.dim for row in model.grid}, reverse=True)
+    header = ["dims", *(_STORED[p] if long else _STORED[p].partition(" (")[0] for p in precisions)]
+    return header, [[str(dim), *(cell(found.get((dim, p))) for p in precisions)] for dim in dims]
+
+
+def training_line(facts: TrainingFacts) -> str:
+    """Steps, rows, tokens, time, device and versions in one line.
+
+    Args:
+        facts: Whatever they lack is left out.
+    """
+    parts = [f"{facts.steps:,} steps", f"{facts.rows:,} rows"]
+    parts += [f"{_large(facts.tokens)} tokens"] if facts.tokens is not None else []
+    parts += [_time(facts.seconds)] if facts.seconds is not None else []
+    parts += [facts.device] if facts.device else []
+    return ", ".join(parts + [f"{name} {version}" for name, version in facts.versions.items()])
