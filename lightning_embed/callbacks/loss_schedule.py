@@ -1,0 +1,36 @@
+"""Stages of training: at given steps, losses change places by their weights alone."""
+
+import lightning.pytorch as L
+
+from lightning_embed.errors import UserError
+from lightning_embed.module import EmbeddingModule
+
+
+class LossSchedule(L.Callback):
+    """Sets several losses' weights at once as each stage begins; what a stage does not name keeps its weight.
+
+        stages: {0: {distill: 1, nce: 0}, 10000: {distill: 0.5, nce: 1}}
+
+    It rewrites each loss's weight as a function of the step when training is set up, so it has no state: a resumed run stands in the
+    right stage by itself. All losses are there from the start, so no parameter appears in mid-run.
+
+    Args:
+        stages: First step of the stage -> loss's name -> weight λ ≥ 0.
+    """
+
+    def __init__(self, stages: dict[int, dict[str, float]]) -> None:
+        self.stages = {step: dict(weights) for step, weights in sorted(stages.items())}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes the stages into the module's terms."""
+        if not isinstance(pl_module, EmbeddingModule):
+            raise UserError(f"LossSchedule works on an EmbeddingModule, got {type(pl_module).__name__}")
+        for step, weights in self.stages.items():
+            for name, weight in weights.items():
+                if name not in pl_module.terms:
+                    raise UserError(
+                        f"LossSchedule, step {step}: there is no loss '{name}'; there are {', '.join(pl_module.terms)}"
+                    )
+                term = pl_module.terms[name]
+                before = term.weight if isinstance(term.weight, dict) else {0: term.weight}
+                term.weight = {at: value for at, value in before.items() if at < step} | {step: weight}
