@@ -156,7 +156,9 @@ def main() -> None:
         loss, version, rows, dim = options.one
         print(json.dumps(measure(loss, version, int(rows), int(dim))))
         return
-    print("| loss | B | D | ours: s | ours: MB | other | its time / ours | its memory / ours |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| loss | B | D | ours: s | ours: MB | other | its time / ours | its memory / ours |\n|---|---|---|---|---|---|---|---|"
+    )
     for rows, dim in [(1024, 768)] if options.quick else [(1024, 768), (8192, 768), (32768, 1024)]:
         for loss, versions in WORK.items():
             if rows > 8192 and loss not in ("InfoNCE", "GOR", "CoSENT"):

@@ -1,37 +1,40 @@
-"""A loss of your own: python -m lightning_embed fit --model.init_args.losses '{mine: {loss: examples.custom_loss.Uniformity}}'"""
+"""A loss of your own, beside the default job's or instead of them:
+
+python -m lightning_embed fit --model.init_args.losses '{mine: {loss: examples.custom_loss.UnitLength}}'
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lightning_embed.batch import ANCHOR, EmbeddingBatch
-from lightning_embed.heads import normalize
+from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.distributed import global_mean
 from lightning_embed.losses import EmbeddingLoss
 
 
-def uniformity(vectors: Tensor, sharpness: float) -> Tensor:
-    """ln of the mean of exp(−t ‖u − v‖²) over pairs: low where vectors are spread out (Wang & Isola 2020).
+def unit_length(vectors: Tensor) -> Tensor:
+    """(‖x‖ − 1)² of each vector.
 
     Args:
-        vectors: (B, D) of any length.
-        sharpness: t > 0.
+        vectors: (n, D).
     """
-    distances = torch.pdist(normalize(vectors)).square()
-    return distances.mul(-sharpness).exp().mean().log() if len(distances) else vectors.sum() * 0
+    return (vectors.float().norm(dim=-1) - 1).square()
 
 
-class Uniformity(EmbeddingLoss):
-    """Spreads the documents out; each rank looks at its own rows.
+class UnitLength(EmbeddingLoss):
+    """Keeps the vectors' lengths near 1 before they are normalised, so that a dot product serves too.
 
     Args:
-        sharpness: t > 0.
+        columns: Roles whose vectors are held.
     """
 
-    requires = frozenset({ANCHOR})
-
-    def __init__(self, sharpness: float = 2.0) -> None:
+    def __init__(self, columns: Sequence[str] = ("anchor", "positive")) -> None:
         super().__init__()
-        self.sharpness = sharpness
+        self.columns = tuple(columns)
+        self.requires = frozenset(columns)  # the module encodes these, and refuses a batch that lacks one
 
     def forward(self, batch: EmbeddingBatch) -> Tensor:
-        """The anchors' uniformity."""
-        return uniformity(batch.student[ANCHOR], self.sharpness)
+        """Mean over the rows of all ranks: `global_mean` counts them."""
+        rows = torch.cat([unit_length(batch.student[role]) for role in self.columns])
+        return global_mean(rows.sum(), len(rows))

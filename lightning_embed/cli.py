@@ -83,6 +83,8 @@ class EmbedCLI(LightningCLI):
         config.trainer.default_root_dir = str(folder)
         if self.command == "fit" and config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(folder / "checkpoints")
+        if self.command == "fit" and not config.data.init_args.get("validation", True):
+            config.checkpoint.monitor = None  # nothing is validated: the best is the last
         if self.command != "fit" and config.get("ckpt_path") == "last":
             config.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
         path = config.get("ckpt_path")

@@ -68,13 +68,15 @@ def run(settings: dict, tmp_path: Path, *words: str, command: str = "fit") -> No
         os.environ.update(environment)
 
 
-def start(settings: dict, tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
+def start(
+    settings: dict, tmp_path: Path, *words: str, preexec_fn: Callable[[], None] | None = None
+) -> "subprocess.Popen[str]":
     """Runs fit in a process of its own."""
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(settings))
     return subprocess.Popen(
         [sys.executable, "-m", "lightning_embed", "fit", "--config", str(file), *words],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=preexec_fn,
     )  # fmt: skip
 
 
@@ -181,7 +183,7 @@ def test_test_and_predict_read_a_checkpoint(job: dict, tmp_path: Path, capsys: p
 
 def test_the_examples_own_loss_and_module_train(job: dict, tmp_path: Path) -> None:
     job["model"]["class_path"] = "examples.custom_module.FrozenEmbeddings"
-    job["model"]["init_args"]["losses"]["spread"] = {"loss": "examples.custom_loss.Uniformity", "weight": 0.1}
+    job["model"]["init_args"]["losses"]["spread"] = {"loss": "examples.custom_loss.UnitLength", "weight": 0.1}
     run(job, tmp_path, "--report.enabled", "false")
     assert len(losses(tmp_path / "run")) == 4
 
@@ -242,6 +244,39 @@ def test_a_run_folder_that_cannot_be_made_is_named(
     (tmp_path / "file").write_text("")
     said = refused(job, tmp_path, capsys, "--trainer.default_root_dir", str(tmp_path / "file/run"))
     assert "cannot be written" in said
+
+
+def test_a_full_disk_is_named_and_leaves_no_torn_checkpoint(job: dict, tmp_path: Path) -> None:
+    import resource
+
+    def small_files() -> None:  # a file that may not grow stands in for a disk that is full
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    process = start(job, tmp_path, "--report.enabled", "false", preexec_fn=small_files)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "error: File too large" in output and "Traceback" not in output, output[-2000:]
+    assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
+
+
+def test_the_example_for_own_data_trains_and_needs_no_validation(
+    job: dict, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = yaml.safe_load((ROOT / "examples/own_data.yaml").read_text())
+    example["trainer"] |= {"max_steps": 2, "default_root_dir": str(tmp_path / "run"), "enable_progress_bar": False}
+    example["data"]["init_args"]["global_batch_size"] = 4
+    run(example, tmp_path, "--data.init_args.train", f"[{{path: {pairs}}}]")
+    assert (tmp_path / "run/model/modules.json").exists() and (tmp_path / "run/checkpoints/last.ckpt").exists()
+
+
+def test_print_config_shows_the_default_job(capsys: pytest.CaptureFixture[str]) -> None:
+    from lightning_embed.__main__ import main
+
+    before = list(sys.argv)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--print_config"])
+    sys.argv = before
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert stop.value.code == 0 and set(printed["model"]["init_args"]["losses"]) == {"distill", "nce", "gor"}
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_name_and_rows(

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import lightning_embed.losses as zoo
+from examples.custom_loss import UnitLength
 from lightning_embed.batch import ROLES, EmbeddingBatch
 from lightning_embed.heads import Projection
 from lightning_embed.losses import (
-    GOR,
     Distillation,
     EmbeddingLoss,
     InfoNCE,
@@ -60,7 +60,7 @@ class LocalMean(EmbeddingLoss):
 
 
 def test_the_public_helper_passes_a_right_loss_and_catches_a_wrong_one() -> None:
-    assert_world_size_invariant(GOR)
+    assert_world_size_invariant(UnitLength)
     with pytest.raises(AssertionError, match="ranks"):
         assert_world_size_invariant(LocalMean)
 
