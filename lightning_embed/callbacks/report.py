@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -75,10 +76,11 @@ class Report(L.Callback):
         after = self._grid(trainer, pl_module.student) if self._has_test(trainer) else []  # type: ignore[arg-type]
         teacher = pl_module.teacher
         teachers = self._grid(trainer, teacher) if isinstance(teacher, TextEncoder) and self._has_test(trainer) else []
+        reference = self._validated(trainer, teacher) if isinstance(teacher, TextEncoder) else None
         if trainer.is_global_zero:
             assert isinstance(pl_module, EmbeddingModule)
             before = [GridRow(**row) for row in self.before]
-            self._finish(trainer, pl_module, {TEACHER: teachers, BEFORE: before, AFTER: after})
+            self._finish(trainer, pl_module, {TEACHER: teachers, BEFORE: before, AFTER: after}, reference)
         trainer.strategy.barrier()
 
     @staticmethod
@@ -87,20 +89,34 @@ class Report(L.Callback):
 
     def _grid(self, trainer: L.Trainer, encoder: TextEncoder) -> list[GridRow]:
         """The dims x precision grid of an encoder on the test pairs (every rank takes part)."""
+        collected = self._collect(trainer, encoder, _data(trainer).test_dataloader())
+        queries, documents, relevant = (tensor.cpu() for tensor in collected.vectors())
+        return robustness_grid(queries, documents, relevant, self.dims or default_dims(encoder.dim))
+
+    def _validated(self, trainer: L.Trainer, teacher: TextEncoder) -> float | None:
+        """The teacher's score on the validation pairs, which the student's curve is drawn beside."""
+        if not _data(trainer).rows("validation"):
+            return None
+        return self._collect(trainer, teacher, _data(trainer).val_dataloader()).compute()[METRIC]
+
+    @staticmethod
+    def _collect(trainer: L.Trainer, encoder: TextEncoder, batches: Iterable[TokenBatch]) -> PairRetrieval:
+        """The vectors of all pairs."""
         metric = PairRetrieval().to(encoder.device)
         own = encoder is trainer.lightning_module.student
         training = encoder.training
         encoder.eval()
-        for batch in _data(trainer).test_dataloader():
+        for batch in batches:
             moved = batch.to(encoder.device)
             with torch.inference_mode():
                 vectors = split(encoder, moved.student if own else moved.teacher, [ANCHOR, POSITIVE])
             metric.update(vectors[ANCHOR], vectors[POSITIVE], moved.keys[POSITIVE])
         encoder.train(training)
-        queries, documents, relevant = metric.vectors()
-        return robustness_grid(queries.cpu(), documents.cpu(), relevant.cpu(), self.dims or default_dims(encoder.dim))
+        return metric
 
-    def _finish(self, trainer: L.Trainer, module: EmbeddingModule, grids: dict[str, list[GridRow]]) -> None:
+    def _finish(
+        self, trainer: L.Trainer, module: EmbeddingModule, grids: dict[str, list[GridRow]], reference: float | None
+    ) -> None:
         """Exports the student and proves the export, then writes and prints the report (rank 0)."""
         from lightning_embed.evaluation.report import print_report, write_report
 
@@ -139,7 +155,7 @@ class Report(L.Callback):
             models, training, f"{pairs:,} pairs of {titles}" if pairs else "", METRIC, artefacts, exported, notes
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
-        print_report(write_report(report, folder, curves[-1] if curves else None))
+        print_report(write_report(report, folder, curves[-1] if curves else None, reference))
 
     def _model(
         self, trainer: L.Trainer, name: str, encoder: TextEncoder, grid: list[GridRow], exported: str

@@ -93,7 +93,9 @@ def _usage(folder: str) -> list[str]:
     ]
 
 
-def write_report(report: Report, folder: str | Path, metrics_csv: str | Path | None = None) -> Report:
+def write_report(
+    report: Report, folder: str | Path, metrics_csv: str | Path | None = None, teacher_score: float | None = None
+) -> Report:
     """Writes report.md, report.json, report.png (where there is a grid) and training.png (where there are metrics).
 
     Everything is rendered first; then each file is written under another name and put in place at once.
@@ -102,6 +104,7 @@ def write_report(report: Report, folder: str | Path, metrics_csv: str | Path | N
         report: What to say.
         folder: Made if it is not there; files of these names in it are replaced.
         metrics_csv: The metrics file of Lightning's CSVLogger; the report's metric is its column `val/<metric>`.
+        teacher_score: The teacher's score on the validation pairs (not the test pairs'), drawn beside the student's curve.
 
     Returns:
         The report, with what was written among its artefacts.
@@ -114,8 +117,7 @@ def write_report(report: Report, folder: str | Path, metrics_csv: str | Path | N
     if any(report.metric in row.scores for model in report.models for row in model.grid):
         pictures["picture"] = ("report.png", png(plot_grid({m.name: m.grid for m in report.models}, report.metric)))
     if metrics_csv is not None:
-        teacher = report.model(TEACHER)
-        curves = plot_training(metrics_csv, f"val/{report.metric}", teacher.score(report.metric) if teacher else None)
+        curves = plot_training(metrics_csv, f"val/{report.metric}", teacher_score)
         pictures["training curves"] = ("training.png", png(curves))
     names = {"report": "report.md", "numbers": "report.json", **{what: name for what, (name, _) in pictures.items()}}
     report = replace(report, artefacts=report.artefacts | {what: str(folder / name) for what, name in names.items()})
