@@ -7,12 +7,14 @@ from lightning_embed.batch import Tokens
 from lightning_embed.encoder import TextEncoder, plan_chunks
 from lightning_embed.errors import UserError
 from lightning_embed.export import export_encoder, verify_export
-from tests.toys import toy_folder
+from tests.toys import CAUSAL, FAMILIES, toy_folder
 
 TEXTS = ["w1", "w2 w3 w4 w5 w6 w7 w8", "w9 w10", "w11 w12 w13 w14 w15 w16 w17 w18 w19 w20 w21"]
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("bert", "mean"), ("bert", "cls"), ("qwen3", "last_token")])
+@pytest.mark.parametrize(
+    ("family", "pooling"), [(f, "last_token" if f in CAUSAL else "mean") for f in FAMILIES] + [("bert", "cls")]
+)
 def test_chunks_change_no_vector_and_no_gradient(tmp_path: Path, family: str, pooling: str) -> None:
     encoder = TextEncoder(str(toy_folder(tmp_path / "m", family)), pooling=pooling).eval()  # type: ignore[arg-type]
     tokens = encoder.tokenizer(TEXTS)[0]
@@ -50,6 +52,15 @@ def test_picked_layers_are_the_layers_of_the_whole(student: Path) -> None:
         TextEncoder(str(student), layers=[2])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cut_backbone_of_any_family_is_saved_and_loaded_as_it_is(tmp_path: Path, family: str) -> None:
+    cut = TextEncoder(str(toy_folder(tmp_path / "m", family, layers=4)), pooling="mean", layers=[0, 3])
+    cut.backbone.save_pretrained(tmp_path / "cut")
+    cut.tokenizer.hf.save_pretrained(tmp_path / "cut")
+    again = TextEncoder(str(tmp_path / "cut"), pooling="mean", max_length=cut.tokenizer.max_length)
+    torch.testing.assert_close(again.encode(TEXTS), cut.encode(TEXTS), rtol=1e-5, atol=1e-5)
+
+
 def test_last_token_texts_end_with_the_end_token_and_cuts_are_counted(tmp_path: Path) -> None:
     encoder = TextEncoder(str(toy_folder(tmp_path / "m", "qwen3")), pooling="last_token", max_length=4)
     tokens, cut, lost = encoder.tokenizer(["w1 w2 w3 w4 w5", "w1"])
@@ -64,7 +75,7 @@ def test_rope_theta_reaches_the_rotary_buffers(tmp_path: Path) -> None:
         TextEncoder(str(toy_folder(tmp_path / "b")), rope_theta=1e4)
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("bert", "mean"), ("qwen3", "last_token")])
+@pytest.mark.parametrize(("family", "pooling"), [("bert", "mean"), ("modernbert", "cls"), ("qwen3", "last_token")])
 def test_the_exported_folder_gives_the_same_vectors_in_a_new_process(tmp_path: Path, family: str, pooling: str) -> None:
     prompts = {"query": "w1 w2 ", "document": "w3 "}
     encoder = TextEncoder(str(toy_folder(tmp_path / "m", family)), pooling, prompts, max_length=8)  # type: ignore[arg-type]
