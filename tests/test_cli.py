@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,28 @@ def test_all_three_losses_in_bf16(job: dict, tmp_path: Path) -> None:
     }
     run(job, tmp_path, "--trainer.precision", "bf16-mixed", "--report.enabled", "false")
     assert len(losses(tmp_path / "run")) == 4
+
+
+def test_every_loss_of_the_docs_trains_by_its_yaml(job: dict, tmp_path: Path) -> None:
+    rows = [row | {"negative": ["w9 w8", "w7"], "score": [i / 32, 0.1, 0.0]} for i, row in enumerate(toy_pairs(32))]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    terms: dict = {}
+    for block in re.findall(r"```yaml\n(\w+: \{loss.*?)```", (ROOT / "docs/losses.md").read_text(), flags=re.S):
+        terms |= yaml.safe_load(block)
+    terms["nested"]["loss"]["init_args"]["dims"] = [8, 32]
+    job["model"]["init_args"]["losses"] = terms
+    job["data"]["init_args"]["train"] = [{"path": str(file)}]
+    schedule = {"stages": {0: {"nce": 0}, 1: {"nce": 1}}}
+    job["trainer"]["callbacks"] = [
+        {"class_path": "lightning_embed.callbacks.loss_schedule.LossSchedule", "init_args": schedule}
+    ]
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "2")
+    import pandas
+
+    table = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv").dropna(subset="train/loss")
+    assert len(terms) == 12 and {f"train/{name}" for name in terms} <= set(table.columns)
+    assert table["train/nce"].notna().tolist() == [False, True]
 
 
 def test_the_frozen_teacher_is_in_no_checkpoint(job: dict, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.losses import (
+    GOR,
     AnglE,
     BinaryRobust,
     CoSENT,
+    Distillation,
     EmbeddingLoss,
     InfoNCE,
     KLDistillation,
@@ -39,7 +41,7 @@ def columns(negatives: int = 1) -> list[Tensor]:
     return [torch.randn(B, D, requires_grad=True) for _ in range(2 + negatives)]
 
 
-def theirs(name: str, vectors: list[Tensor], labels: Tensor, **options: Any) -> Tensor:
+def theirs(name: str, vectors: list[Tensor], labels: Tensor, **options: Any) -> Any:
     from sentence_transformers.sentence_transformer import losses
 
     loss = getattr(losses, name)(Given(), **options)
@@ -86,6 +88,21 @@ def test_kl_equals_sentence_transformers_on_given_scores() -> None:
     ours = KLDistillation(temperature=2.0, targets="score", similarity="dot")(batch(vectors, score=gold))
     labels = torch.stack([gold["positive"], gold["negative"]], dim=1)
     agree(ours, theirs("DistillKLDivLoss", vectors, labels, temperature=2.0), vectors)
+
+
+def test_gor_of_zhang_et_al_equals_sentence_transformers() -> None:
+    vectors = columns(0)
+    other = theirs("GlobalOrthogonalRegularizationLoss", vectors, torch.zeros(B), aggregation="sum")
+    agree(GOR(variant="original")(batch(vectors)), torch.stack(list(other.values())).sum(), vectors)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "mse"])
+def test_distillation_equals_sentence_transformers_on_unit_vectors(metric: Any) -> None:
+    vectors = [F.normalize(v.detach(), dim=-1).requires_grad_() for v in columns(0)]
+    teacher = {role: F.normalize(torch.randn(B, D), dim=-1) for role in ("anchor", "positive")}
+    other = theirs("EmbedDistillLoss", vectors, torch.stack(list(teacher.values()), dim=1), distance_metric=metric)
+    ours = Distillation(metric=metric)(batch(vectors, teacher=teacher))
+    torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
 
 
 def cos(a: Tensor, b: Tensor) -> Tensor:
