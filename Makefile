@@ -12,7 +12,7 @@ RUN     := $(VENV)/bin/python -m
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint format type bench-losses dist constraints clean
+.PHONY: help quickstart test test-slow lint format type bench bench-losses dist constraints clean
 
 help:  ## this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -40,6 +40,8 @@ format: $(STAMP)  ## ruff: mend what it can
 
 type: $(STAMP)  ## mypy
 	$(RUN) mypy
+
+bench: bench-losses  ## every benchmark
 
 bench-losses: $(STAMP)  ## time and memory of each loss against the plain formula; QUICK=1: two minutes
 	$(VENV)/bin/python benchmarks/losses.py $(if $(QUICK),--quick)

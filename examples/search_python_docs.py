@@ -1,6 +1,7 @@
 """Searches this machine's Python documentation: python examples/search_python_docs.py "eigenvalues of a symmetric matrix"
 
-Uses the model that `python -m lightning_embed fit` left in runs/run/model, or the folder given as the second argument.
+Uses the model that `python -m lightning_embed fit` left in runs/run/model, or the folder given as the second argument. The first
+search embeds all docstrings (a minute or two) and keeps the index beside the model; the next ones are quick.
 """
 
 import sys
@@ -11,22 +12,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
 
-from lightning_embed.datamodules.docstrings import build
+from lightning_embed.datamodules.docstrings import SPLITS, build
+
+
+def open_index(model: SentenceTransformer, texts: list[str], file: Path) -> faiss.Index:
+    """The index of the texts' vectors, from its file or made anew.
+
+    Args:
+        model: What embeds them.
+        texts: The documents.
+        file: Where the index is kept.
+    """
+    if file.exists():
+        index = faiss.read_index(str(file))
+        if index.ntotal == len(texts):
+            return index
+    vectors = model.encode_document(texts, show_progress_bar=True)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.write_index(index, str(file))
+    return index
 
 
 def main() -> None:
-    """Embeds the test docstrings, and prints the five that fit the question best."""
+    """Prints the five docstrings that fit the question best."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    folder = sys.argv[2] if len(sys.argv) > 2 else "runs/run/model"
-    if not Path(folder).is_dir():
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "runs/run/model")
+    if not folder.is_dir():
         sys.exit(f"there is no model in {folder}: run `python -m lightning_embed fit` first")
     docs = build()
-    rows = pa.concat_tables([pq.read_table(docs / f"{split}.parquet") for split in ("test", "validation")]).to_pylist()
-    model = SentenceTransformer(folder)
-    vectors = model.encode_document([row["positive"] for row in rows])
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
+    rows = pa.concat_tables([pq.read_table(docs / f"{split}.parquet") for split in SPLITS]).to_pylist()
+    model = SentenceTransformer(str(folder))
+    index = open_index(model, [f"{row['anchor']} {row['positive']}" for row in rows], folder / "python-docs.faiss")
     scores, found = index.search(model.encode_query([sys.argv[1]]), 5)
     for score, place in zip(scores[0], found[0], strict=True):
         print(f"{score:.2f}  {rows[place]['name']}\n      {rows[place]['anchor']}")
