@@ -8,7 +8,7 @@ anchors in order, `negative_counts` telling how many belong to each, so that row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -110,21 +110,23 @@ class TokenBatch:
         """Real tokens that the student reads."""
         return sum(int(t.lengths.sum()) for t in self.student.values())
 
-    def _map(self, name: str, *args: Any) -> TokenBatch:
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor | Tokens):
-                return getattr(value, name)(*args)
-            return {k: move(v) for k, v in value.items()} if isinstance(value, dict) else value
+    def _map(self, function: Callable[[Any], Any]) -> TokenBatch:
+        """The same batch with a function applied to every tensor and column of tokens."""
 
-        return TokenBatch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        def apply(value: Any) -> Any:
+            if isinstance(value, Tensor | Tokens):
+                return function(value)
+            return {key: apply(v) for key, v in value.items()} if isinstance(value, dict) else value
+
+        return TokenBatch(**{f.name: apply(getattr(self, f.name)) for f in fields(self)})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TokenBatch:
         """Moves every tensor to a device."""
-        return self._map("to", device, non_blocking) if str(device) != "cpu" else self
+        return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> TokenBatch:
         """Pins every tensor (called by a DataLoader with `pin_memory`)."""
-        return self._map("pin_memory")
+        return self._map(lambda value: value.pin_memory())
 
 
 @dataclass

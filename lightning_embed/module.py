@@ -139,9 +139,9 @@ class EmbeddingModule(L.LightningModule):
             self._stop_at_nan(values, batch)
         self._count_cut(batch)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # each call costs time
-            logged = {f"train/{name}": value.detach() for name, value in values.items()}
+            logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
             logged["train/loss"] = total.detach()
-            logged |= {f"weight/{name}": torch.tensor(weight) for name, (_, weight) in active.items()}
+            logged |= {f"weight/{name}": weight for name, (_, weight) in active.items()}
             self.log_dict(logged, batch_size=len(batch), sync_dist=self.trainer.world_size > 1)
         return total
 
@@ -184,7 +184,7 @@ class EmbeddingModule(L.LightningModule):
         self.retrieval.update(vectors[ANCHOR], vectors[POSITIVE], batch.keys[POSITIVE])
 
     def _log_retrieval(self, stage: str) -> None:
-        scores = {f"{stage}/{name}": torch.tensor(value) for name, value in self.retrieval.compute().items()}
+        scores = {f"{stage}/{name}": value for name, value in self.retrieval.compute().items()}
         self.retrieval.reset()
         self.log_dict(scores, rank_zero_only=False, prog_bar=False)
 

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 
 from lightning_embed.batch import TokenBatch
 
@@ -42,6 +41,6 @@ class Throughput(L.Callback):
         if self.steps >= self.every:
             seconds = max(1e-9, time.perf_counter() - self.since)
             rates = {"rows/s": self.rows / seconds, "tokens/s": self.tokens / seconds}
-            all_ranks = {name: torch.tensor(rate * trainer.world_size) for name, rate in rates.items()}
+            all_ranks = {name: rate * trainer.world_size for name, rate in rates.items()}
             pl_module.log_dict(all_ranks, prog_bar=True, batch_size=len(batch), sync_dist=trainer.world_size > 1)
             self._begin()
