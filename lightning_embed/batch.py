@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,10 +70,48 @@ class TextBatch:
     """Document role -> how alike anchor and document are, as given by the data."""
     label: dict[str, list[int]] = field(default_factory=dict)
     """Role -> class of each text."""
+    document: dict[str, list[int]] = field(default_factory=dict)
+    """Role -> id of the document that each text is a piece of."""
     rows: list[int] = field(default_factory=list)
     """(B,) row numbers in the source, to name a bad row by."""
     source: str = ""
     """The source's name."""
+
+    def __len__(self) -> int:
+        return len(self.texts[ANCHOR])
+
+    def by_row(self) -> list[list[str]]:
+        """All texts of each row."""
+        rows = [
+            list(texts) for texts in zip(*(self.texts[r] for r in (ANCHOR, POSITIVE) if r in self.texts), strict=True)
+        ]
+        negatives = iter(self.texts.get(NEGATIVE, []))
+        for row, count in zip(rows, self.negative_counts or [], strict=False):
+            row += [next(negatives) for _ in range(count)]
+        return rows
+
+    def select(self, rows: Sequence[int]) -> TextBatch:
+        """Some of the rows, with what belongs to them.
+
+        Args:
+            rows: Indices from 0 to B - 1.
+        """
+        counts = self.negative_counts or [0] * len(self)
+        starts = [0, *accumulate(counts)]
+        negatives = [i for row in rows for i in range(starts[row], starts[row + 1])]
+
+        def pick(columns: dict[str, Any]) -> dict[str, Any]:
+            return {role: [c[i] for i in (negatives if role == NEGATIVE else rows)] for role, c in columns.items()}
+
+        return replace(
+            self,
+            texts=pick(self.texts),
+            negative_counts=None if self.negative_counts is None else [counts[row] for row in rows],
+            score=pick(self.score),
+            label=pick(self.label),
+            document=pick(self.document),
+            rows=[self.rows[row] for row in rows],
+        )
 
 
 @dataclass
@@ -93,6 +132,8 @@ class TokenBatch:
     """Document role -> (n,) given similarity of anchor and document."""
     label: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) class of each text."""
+    document: dict[str, Tensor] = field(default_factory=dict)
+    """Role -> (n,) id of the document that each text is a piece of."""
     rows: list[int] = field(default_factory=list)
     """(B,) row numbers in the source."""
     source: str = ""

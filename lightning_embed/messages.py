@@ -1,9 +1,24 @@
-"""Turns a parser's complaint into one line that says what was expected."""
+"""What is said to the user: notes, and a parser's complaint in one line that says what was expected."""
 
+import os
 import re
+import sys
 from difflib import get_close_matches
 
 from lightning_embed.errors import UserError
+
+_NOTED: set[str] = set()
+
+
+def note(text: str) -> None:
+    """Tells something worth knowing on standard error, once, and on the first process of a machine only.
+
+    Args:
+        text: One line.
+    """
+    if text not in _NOTED and os.environ.get("LOCAL_RANK", "0") == "0":
+        _NOTED.add(text)
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def one_line(message: str, error: Exception | None = None) -> str:

@@ -14,6 +14,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
+from lightning_embed.messages import note
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
 
@@ -77,7 +78,6 @@ class EmbeddingModule(L.LightningModule):
                 raise UserError(f"loss '{name}' ({type(term.loss).__name__}) requires a teacher; give model.teacher")
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
-        self.texts_cut = self.tokens_lost = 0
 
     teacher: TextEncoder | None
 
@@ -117,6 +117,7 @@ class EmbeddingModule(L.LightningModule):
             negative_counts=batch.negative_counts,
             score=batch.score,
             label=batch.label,
+            document=batch.document,
             source=batch.source,
             step=self.global_step,
         )
@@ -137,7 +138,8 @@ class EmbeddingModule(L.LightningModule):
             )
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
-        self._count_cut(batch)
+        if batch.texts_cut:
+            note(f"source '{batch.source}': texts longer than its max_length are cut; the report counts them")
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # each call costs time
             logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
             logged["train/loss"] = total.detach()
@@ -154,15 +156,6 @@ class EmbeddingModule(L.LightningModule):
             f"step {self.global_step}: the loss is not finite ({'; '.join(bad)}) on rows {rows} of source '{batch.source}'; "
             "lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
         )
-
-    def _count_cut(self, batch: TokenBatch) -> None:
-        if batch.texts_cut and not self.texts_cut:
-            self.print(
-                f"note: texts longer than max_length {self.student.tokenizer.max_length} are cut "
-                f"(first seen in source '{batch.source}'); the report counts them"
-            )
-        self.texts_cut += batch.texts_cut
-        self.tokens_lost += batch.tokens_lost
 
     def on_fit_start(self) -> None:
         """Brings the teacher to the device and calls the losses' hooks."""

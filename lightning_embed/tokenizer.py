@@ -42,16 +42,18 @@ class TextTokenizer:
         self.max_length = max_length if max_length is not None else min(int(hf.model_max_length), 1_000_000)
         self._rust = hf.backend_tokenizer
         self._rust.no_padding()
-        self._rust.enable_truncation(self.max_length)
+        self._cut_at(self.max_length)
 
     def __eq__(self, other: object) -> bool:
         """Whether both give the same tokens for the same text and role."""
-        return isinstance(other, TextTokenizer) and self._identity() == other._identity()
+        return isinstance(other, TextTokenizer) and self.identity == other.identity
 
     def __hash__(self) -> int:
-        return hash(self._identity())
+        return hash(self.identity)
 
-    def _identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+    @property
+    def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What decides which tokens a text becomes."""
         if not hasattr(self, "_id"):
             self._id = (self._rust.to_str(), tuple(sorted(self.prompts.items())))
         return self._id
@@ -61,16 +63,26 @@ class TextTokenizer:
         """Id of the padding token; its positions are masked."""
         return int(self.hf.pad_token_id or 0)
 
-    def __call__(self, texts: Sequence[str], role: str = "document") -> tuple[Tokens, int, int]:
+    def _cut_at(self, max_length: int) -> None:
+        self._cut = max_length
+        self._rust.enable_truncation(max_length)
+
+    def __call__(
+        self, texts: Sequence[str], role: str = "document", max_length: int | None = None
+    ) -> tuple[Tokens, int, int]:
         """Tokenises texts after the role's prompt.
 
         Args:
             texts: n texts.
-            role: `query` or `document`; a role without a prompt has none.
+            role: `query`, `document` or another name among the prompts; one without a prompt has none.
+            max_length: Tokens after which these texts are cut, up to the tokenizer's own max_length, which is the default.
 
         Returns:
             The tokens, how many texts were cut, and how many tokens that lost.
         """
+        wanted = min(max_length or self.max_length, self.max_length)
+        if wanted != self._cut:
+            self._cut_at(wanted)
         prompt = self.prompts.get(role, "")
         encoded = self._rust.encode_batch_fast([prompt + text for text in texts])
         cut = lost = 0
@@ -81,6 +93,46 @@ class TextTokenizer:
         ids = [one.ids for one in encoded]
         lengths = torch.tensor([len(i) for i in ids], dtype=torch.long)
         return Tokens(torch.tensor([t for i in ids for t in i], dtype=torch.long), lengths), cut, lost
+
+    def pieces(self, text: str, role: str = "document", max_length: int | None = None) -> list[str]:
+        """Cuts a text into consecutive pieces that each fit, with prompt and special tokens, into max_length.
+
+        A piece ends at white space where there is some in its last tenth.
+
+        Args:
+            text: The text.
+            role: Whose prompt will stand before each piece.
+            max_length: Tokens of a piece; None: the tokenizer's max_length.
+        """
+        limit = min(max_length or self.max_length, self.max_length)
+        self._rust.no_truncation()
+        try:
+            room = max(1, limit - len(self._rust.encode(self.prompts.get(role, "")).ids))
+            spans = self._rust.encode(text, add_special_tokens=False).offsets
+        finally:
+            self._cut_at(self._cut)
+        return [text] if len(spans) <= room else _split(text, [start for start, _ in spans], room)
+
+
+def _before_word(text: str, place: int) -> bool:
+    return text[place - 1].isspace() or text[place].isspace()
+
+
+def _split(text: str, starts: list[int], room: int) -> list[str]:
+    """A text in pieces of at most `room` tokens; a piece ends before a word if one starts near its end.
+
+    Args:
+        text: The text.
+        starts: Where each of its tokens starts.
+        room: Tokens of a piece.
+    """
+    ends, first = [], 0
+    while first + room < len(starts):
+        near = range(first + room, first + room - room // 10, -1)
+        first = next((token for token in near if _before_word(text, starts[token])), first + room)
+        ends.append(starts[first])
+    pieces = [text[start:end].strip() for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+    return [piece for piece in pieces if piece]
 
 
 def _end_with(hf: Any, folder: Path) -> None:

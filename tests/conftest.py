@@ -6,6 +6,11 @@ import pytest
 from tests.toys import toy_folder, toy_pairs
 
 
+@pytest.fixture(autouse=True)
+def notes_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_embed.messages._NOTED", set())
+
+
 @pytest.fixture(scope="session")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_folder(tmp_path_factory.mktemp("toys") / "teacher", hidden=48, seed=1)

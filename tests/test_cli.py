@@ -315,8 +315,8 @@ def test_a_text_over_the_limit_is_cut_counted_and_told_once(
 ) -> None:
     job["model"]["init_args"]["student"]["max_length"] = 4
     run(job, tmp_path)
-    assert capsys.readouterr().out.count("are cut") == 1
-    assert "texts were longer than max_length 4 and cut" in (tmp_path / "run/report.md").read_text()
+    assert capsys.readouterr().err.count("are cut") == 1
+    assert "pairs: 128 texts were longer than max_length 4 and cut" in (tmp_path / "run/report.md").read_text()
 
 
 def test_help_and_version_answer_without_torch() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.datamodules import EmbeddingDataModule
+from lightning_embed.distributed import global_sum, rank
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
 from lightning_embed.evaluation.facts import Report as ReportFacts
@@ -41,6 +42,7 @@ class Report(L.Callback):
         self.before: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.rows = self.tokens = 0
+        self.cut: dict[str, tuple[int, int]] = {}
         self._since = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,6 +53,18 @@ class Report(L.Callback):
         """Takes up the scores from before the run was stopped."""
         self.before, self.seconds = state_dict["before"], state_dict["seconds"]
         self.rows, self.tokens = state_dict["rows"], state_dict["tokens"]
+        self.cut = dict(state_dict["cut"]) if rank() == 0 else {}
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts all ranks' count of cut texts in the checkpoint, which is else rank 0's."""
+        checkpoint["callbacks"][self.state_key]["cut"] = self._all_cut(trainer)
+
+    def _all_cut(self, trainer: L.Trainer) -> dict[str, tuple[int, int]]:
+        """Source -> texts cut and tokens lost, over all ranks."""
+        titles = list(dict.fromkeys(source.title for source in _data(trainer).sources("train")))
+        mine = torch.tensor([self.cut.get(title, (0, 0)) for title in titles], device=trainer.strategy.root_device)
+        every = global_sum(mine.reshape(-1, 2)).tolist()
+        return {title: (texts, lost) for title, (texts, lost) in zip(titles, every, strict=True) if texts}
 
     def _elapsed(self) -> float:
         return self.seconds + (time.perf_counter() - self._since if self._since else 0.0)
@@ -64,7 +78,10 @@ class Report(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
     ) -> None:
-        """Counts what is trained on."""
+        """Counts what is trained on, and what was cut off it."""
+        if batch.texts_cut:
+            texts, lost = self.cut.get(batch.source, (0, 0))
+            self.cut[batch.source] = (texts + batch.texts_cut, lost + batch.tokens_lost)
         self.rows += len(batch) * trainer.world_size
         self.tokens += batch.token_count * trainer.world_size
 
@@ -73,6 +90,7 @@ class Report(L.Callback):
         self.seconds, self._since = self._elapsed(), 0.0
         if not self.enabled or trainer.fast_dev_run or trainer.interrupted:  # type: ignore[attr-defined]
             return
+        self.cut = self._all_cut(trainer)
         after = self._grid(trainer, pl_module.student) if self._has_test(trainer) else []  # type: ignore[arg-type]
         teacher = pl_module.teacher
         teachers = self._grid(trainer, teacher) if isinstance(teacher, TextEncoder) and self._has_test(trainer) else []
@@ -132,11 +150,12 @@ class Report(L.Callback):
                 notes.append(
                     f"Loaded again in a new process, the exported model gives the same vectors (least cosine {least:.6f})."
                 )
-        if module.texts_cut:
-            notes.append(
-                f"{module.texts_cut:,} texts were longer than max_length {module.student.tokenizer.max_length} and cut; "
-                f"{module.tokens_lost:,} tokens were lost."
-            )
+        lengths = {rows.source.title: rows.source.max_length for rows in _data(trainer).rows("train")}
+        notes += [
+            f"{title}: {texts:,} texts were longer than max_length {lengths[title] or module.student.tokenizer.max_length} and cut; "
+            f"{lost:,} tokens were lost."
+            for title, (texts, lost) in self.cut.items()
+        ]
         models = []
         for name, encoder in ((TEACHER, module.teacher), (BEFORE, module.student), (AFTER, module.student)):
             if isinstance(encoder, TextEncoder) and (grids[name] or name != BEFORE):

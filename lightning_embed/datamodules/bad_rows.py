@@ -1,128 +1,123 @@
-"""Finds the file and line of a row that cannot be used; only looked for when something is wrong."""
+"""Rows that cannot be used: found, named by file and line, and refused or left out."""
 
-import gzip
 import json
-from collections.abc import Iterator
-from typing import IO, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
+from lightning_embed.datamodules.files import open_bytes
 from lightning_embed.errors import UserError
 
 
-def _open(file: str) -> IO[bytes]:
-    if file.endswith(".gz"):
-        return gzip.open(file)  # type: ignore[return-value]
-    if file.endswith((".zst", ".zstd")):
-        import zstandard
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used."""
 
-        return zstandard.open(file)
-    return open(file, "rb")
+    where: str
+    """ "file, line n", or "row n of file"."""
+    column: str | None
+    """The column at fault, if it is one."""
+    reason: str
+    """What was expected and what came."""
+
+    def __str__(self) -> str:
+        return f"{self.where}{f', column {self.column!r}' if self.column else ''}: {self.reason}"
 
 
-def explain_unreadable(error: Exception, title: str, files: list[str], kind: str) -> UserError:
-    """A line that names the file, and for JSON the line, that could not be read.
+@dataclass
+class BadRows:
+    """What becomes of rows that cannot be used."""
+
+    on_bad_row: Literal["error", "skip"] = "error"
+    """`error` stops at the first; `skip` leaves them out and lists them."""
+    max_share: float = 0.01
+    """The share of a source's rows that may be left out."""
+    found: list[tuple[str, BadRow]] = field(default_factory=list)
+    """Source's name and row, of those left out so far."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_share <= 1:
+            raise UserError(f"max_bad_share must be from 0 to 1, got {self.max_share}")
+
+    @property
+    def skip(self) -> bool:
+        """Whether they are left out."""
+        return self.on_bad_row == "skip"
+
+    def judge(self, title: str, bad: list[BadRow], rows: int) -> None:
+        """Raises at the first bad row, or takes note of all of them.
+
+        Args:
+            title: The source's name.
+            bad: Its bad rows.
+            rows: How many rows it has, bad ones included.
+
+        Raises:
+            UserError: If bad rows are not to be skipped, or are too many.
+        """
+        if not bad:
+            return
+        if not self.skip:
+            raise UserError(f"source '{title}': {bad[0]}; mend it, or leave such rows out with on_bad_row: skip")
+        if len(bad) > self.max_share * rows:
+            raise UserError(
+                f"source '{title}': {len(bad):,} of {rows:,} rows cannot be used, more than max_bad_share {self.max_share:g}; "
+                f"the first: {bad[0]}"
+            )
+        self.found += [(title, row) for row in bad]
+
+    def write(self, listing: Path) -> None:
+        """Lists the rows that were left out, one JSON object a line.
+
+        Args:
+            listing: The file.
+        """
+        entries = [
+            {"source": title, "where": r.where, "column": r.column, "reason": r.reason} for title, r in self.found
+        ]
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries), encoding="utf-8")
+
+
+def places(rows: list[int], files: list[str]) -> dict[int, str]:
+    """Row number -> "file, line n" for JSON lines, "file, row n" for Parquet and single files, found in one pass.
 
     Args:
-        error: What the reader raised.
-        title: The source's name.
-        files: Its files.
-        kind: Their format.
+        rows: Row numbers from 0 over all files, ascending.
+        files: The source's files in order.
     """
-    if kind == "json":
+    found: dict[int, str] = {}
+    wanted, count = iter([*rows, -1]), 0
+    row = next(wanted)
+    if all(".json" in file for file in files):
         for file in files:
-            problem = _first_bad_json(file)
-            if problem:
-                return UserError(f"source '{title}': {problem}")
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-    return UserError(f"source '{title}': {', '.join(files)} could not be read as {kind}: {reason}")
+            with open_bytes(file) as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        if count == row:
+                            found[row], row = f"{file}, line {number}", next(wanted)
+                        count += 1
+            if row < 0:
+                break
+        return found
+    sizes = [_rows_of(file) if len(files) > 1 else None for file in files]
+    for row in rows:
+        file, inside = files[0], row
+        if None in sizes:
+            file = ", ".join(files)
+        for file_of, size in zip(files, sizes, strict=True) if None not in sizes else []:
+            if inside < (size or 0):
+                file = file_of
+                break
+            inside -= size or 0
+        found[row] = f"{file}, row {inside + 1}"
+    return found
 
 
-def _first_bad_json(file: str) -> str | None:
-    types: dict[str, str] = {}
-    try:
-        with _open(file) as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    shown = line.decode("utf-8", "replace").strip()[:60]
-                    return f"{file}, line {number}: expected a JSON object, got {shown!r} ({error}); mend or delete the line"
-                if not isinstance(row, dict):
-                    return f"{file}, line {number}: expected a JSON object, got a {type(row).__name__}; mend or delete the line"
-                for key, value in row.items():
-                    if value is None:
-                        continue
-                    known = types.setdefault(key, type(value).__name__)
-                    if known != type(value).__name__ and {known, type(value).__name__} != {"int", "float"}:
-                        return f"{file}, line {number}, key '{key}': expected a {known}, got a {type(value).__name__}"
-    except (OSError, EOFError) as error:
-        return f"{file}: {error}"
-    return None
+def _rows_of(file: str) -> int | None:
+    """Rows of a Parquet file; None for other kinds."""
+    if not file.endswith(".parquet"):
+        return None
+    import pyarrow.parquet as pq
 
-
-def check_texts(table: Any, roles: dict[str, list[str]], title: str, files: list[str]) -> None:
-    """Raises `UserError` at the first anchor or positive that is missing or blank, or that is no text.
-
-    Args:
-        table: A `datasets.Dataset`.
-        roles: Text role -> columns.
-        title: The source's name.
-        files: Its files, to name the line.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for role, columns in roles.items():
-        for column in columns:
-            kind = table.data.schema.field(column).type
-            listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-            value_kind = kind.value_type if listed else kind
-            if not (pa.types.is_string(value_kind) or pa.types.is_large_string(value_kind)):
-                raise UserError(f"source '{title}': column '{column}' ({role}) must hold text, it holds {kind}")
-            if role == "negative":
-                continue
-            start = 0
-            for chunk in _chunks(table, column):
-                values = (
-                    pc.list_element(pc.if_else(pc.greater(pc.list_value_length(chunk), 0), chunk, None), 0)
-                    if listed
-                    else chunk
-                )
-                good = pc.fill_null(pc.match_substring_regex(values, r"\S"), False)
-                if not pc.all(good).as_py():
-                    row = start + pc.index(good, False).as_py()
-                    raise UserError(
-                        f"source '{title}': {where(row, files)}, column '{column}': expected a text, got an empty one"
-                    )
-                start += len(chunk)
-
-
-def _chunks(table: Any, column: str) -> Iterator[Any]:
-    """The column's Arrow chunks in the order of the rows."""
-    if table._indices is not None:  # rows were selected or shuffled: the Arrow table's order is not theirs
-        table = table.flatten_indices()
-    yield from table.data.column(column).chunks
-
-
-def where(row: int, files: list[str]) -> str:
-    """ "file, line n" of a JSON-lines row, else "row n of file(s)".
-
-    Args:
-        row: Row number from 0.
-        files: The source's files.
-    """
-    count = 0
-    for file in files:
-        if ".json" not in file:
-            break
-        with _open(file) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    if count == row:
-                        return f"{file}, line {number}"
-                    count += 1
-    return f"row {row + 1} of {', '.join(files)}"
+    return pq.ParquetFile(file).metadata.num_rows

@@ -3,67 +3,100 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, TextBatch, TokenBatch, text_key
+from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.labelled import label_id
+from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
-from lightning_embed.datamodules.sources import LABEL, SCORE, Rows
+from lightning_embed.datamodules.rows import Rows
 from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer
 
 
 def text_batch(rows: Rows, step: Step) -> TextBatch:
-    """The texts of a step's rows; where a row has several positives, another one is taken each epoch.
+    """The texts of a step's rows.
+
+    Where a row has several positives, or more negatives than wanted, others are taken each epoch; rows of text and label get a
+    positive of their label and negatives of other labels.
 
     Args:
         rows: The source.
         step: Which of its rows.
     """
-    numbers = step.rows.tolist()
-    taken = rows.take(numbers)
-    batch = TextBatch({}, rows=numbers, source=rows.source.title)
+    taken = rows.take(step.rows.tolist())
+    batch = TextBatch({}, rows=rows.numbers(step.rows.tolist()), source=rows.source.title)
     for role in (ANCHOR, POSITIVE):
         if role in taken:
             batch.texts[role] = [
                 value[(row + step.epoch) % len(value)] if isinstance(value, list) else value
-                for row, value in zip(numbers, taken[role], strict=True)
+                for row, value in zip(batch.rows, taken[role], strict=True)
             ]
+    if rows.labelled is not None:
+        return _drawn(rows, step, batch, taken)
     if NEGATIVE in taken:
-        batch.texts[NEGATIVE] = [text for negatives in taken[NEGATIVE] for text in negatives]
-        batch.negative_counts = [len(negatives) for negatives in taken[NEGATIVE]]
-    if SCORE in taken:
-        batch.score = _scores(taken[SCORE], batch)
+        chosen = [_some(len(n), rows.source.negatives, step.epoch) for n in taken[NEGATIVE]]
+        batch.texts[NEGATIVE] = [n[i] for n, some in zip(taken[NEGATIVE], chosen, strict=True) for i in some]
+        batch.negative_counts = [len(some) for some in chosen]
+        if SCORE in taken:
+            batch.score = _scores(taken[SCORE], batch, [len(n) for n in taken[NEGATIVE]], chosen)
+    elif SCORE in taken:
+        batch.score = _scores(taken[SCORE], batch, [0] * len(batch), [[]] * len(batch))
     if LABEL in taken:
-        batch.label = dict.fromkeys((ANCHOR, POSITIVE), taken[LABEL])
+        labels = [label_id(label) for label in taken[LABEL]]
+        batch.label = {role: labels for role in (ANCHOR, POSITIVE) if role in taken}
+    if DOCUMENT in taken:
+        batch.document = {POSITIVE if POSITIVE in taken else ANCHOR: [label_id(one) for one in taken[DOCUMENT]]}
     return batch
 
 
-def _scores(values: list[Any], batch: TextBatch) -> dict[str, list[float]]:
-    """A number per row scores its positive; a list per row scores its positive and then its negatives."""
-    try:
-        rows = [[float(v) for v in value] if isinstance(value, list) else [float(value)] for value in values]
-        bad = next((i for i, row in enumerate(rows) if not all(math.isfinite(v) for v in row)), None)
-    except (TypeError, ValueError):
-        bad = 0
-        rows = []
-    if bad is not None:
-        raise UserError(
-            f"source '{batch.source}', row {batch.rows[bad] + 1}: score must be a finite number, got {values[bad]!r}"
-        )
+def _some(count: int, most: int | None, epoch: int) -> list[int]:
+    """Which of a row's negatives are taken: the next ones in turn each epoch."""
+    if most is None or count <= most:
+        return list(range(count))
+    return [(epoch * most + i) % count for i in range(most)]
+
+
+def _drawn(rows: Rows, step: Step, batch: TextBatch, taken: dict[str, list[Any]]) -> TextBatch:
+    """The batch with positives and negatives drawn by label."""
+    assert rows.labelled is not None
+    positives = rows.labelled.positives(step.rows, step.key)
+    negatives = rows.labelled.draw_negatives(step.rows, step.key)
+    drawn = rows.take([*positives.tolist(), *negatives.ravel().tolist()])
+    labels = [label_id(label) for label in drawn[LABEL]]
+    batch.texts |= {POSITIVE: drawn[ANCHOR][: len(batch)]}
+    batch.label = {ANCHOR: [label_id(label) for label in taken[LABEL]], POSITIVE: labels[: len(batch)]}
+    if negatives.shape[1]:
+        batch.texts[NEGATIVE] = drawn[ANCHOR][len(batch) :]
+        batch.negative_counts = [negatives.shape[1]] * len(batch)
+        batch.label[NEGATIVE] = labels[len(batch) :]
+    return batch
+
+
+def _scores(values: list[Any], batch: TextBatch, given: list[int], chosen: list[list[int]]) -> dict[str, list[float]]:
+    """A number per row scores its positive; a list per row scores its positive and then each of its given negatives."""
+    rows = [[float(v) for v in value] if isinstance(value, list) else [float(value)] for value in values]
     scores = {POSITIVE: [row[0] for row in rows]}
-    if batch.negative_counts and any(len(row) > 1 for row in rows):
-        for number, row, count in zip(batch.rows, rows, batch.negative_counts, strict=True):
-            if len(row) != 1 + count:
+    if any(len(row) > 1 for row in rows):
+        for number, row, count in zip(batch.rows, rows, given, strict=True):
+            if len(row) != 1 + count or not all(map(math.isfinite, row)):
                 raise UserError(
                     f"source '{batch.source}', row {number + 1}: {len(row)} scores for 1 positive and {count} negatives"
                 )
-        scores[NEGATIVE] = [score for row in rows for score in row[1:]]
+        scores[NEGATIVE] = [row[1 + i] for row, some in zip(rows, chosen, strict=True) for i in some]
     return scores
 
 
 def token_batch(
-    texts: TextBatch, student: TextTokenizer, teacher: TextTokenizer | None, prompt_of: dict[str, str]
+    texts: TextBatch,
+    student: TextTokenizer,
+    teacher: TextTokenizer | None,
+    prompt_of: dict[str, str],
+    max_length: int | None = None,
 ) -> TokenBatch:
     """Tokenises a batch for the student and, if there is one, the teacher.
 
@@ -72,19 +105,40 @@ def token_batch(
         student: The student's tokenizer.
         teacher: The teacher's; where it gives the same tokens as the student's, they are made once.
         prompt_of: Role -> whose prompt it gets.
+        max_length: Tokens after which texts are cut, where the tokenizers do not cut them sooner.
     """
     batch = TokenBatch({}, rows=texts.rows, source=texts.source)
     for role, column in texts.texts.items():
-        batch.student[role], cut, lost = student(column, prompt_of[role])
+        batch.student[role], cut, lost = student(column, prompt_of[role], max_length)
         batch.texts_cut, batch.tokens_lost = batch.texts_cut + cut, batch.tokens_lost + lost
         if teacher is not None:
-            batch.teacher[role] = batch.student[role] if teacher == student else teacher(column, prompt_of[role])[0]
+            same = teacher == student
+            batch.teacher[role] = batch.student[role] if same else teacher(column, prompt_of[role], max_length)[0]
         batch.keys[role] = torch.tensor([text_key(text) for text in column], dtype=torch.long)
     if texts.negative_counts is not None:
         batch.negative_counts = torch.tensor(texts.negative_counts, dtype=torch.long)
     batch.score = {role: torch.tensor(values, dtype=torch.float32) for role, values in texts.score.items()}
     batch.label = {role: torch.tensor(values, dtype=torch.long) for role, values in texts.label.items()}
+    batch.document = {role: torch.tensor(values, dtype=torch.long) for role, values in texts.document.items()}
     return batch
+
+
+def balanced(sizes: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
+    """Which rows a rank takes, so that all ranks have as many (within one) and about as much to read.
+
+    The rows are dealt out from long to short, to and fro: 0, 1, …, W − 1, W − 1, …, 1, 0, 0, 1 …
+
+    Args:
+        sizes: (G,) how much there is to read in each row.
+        rank: Which rank.
+        world: W, number of ranks.
+
+    Returns:
+        Their indices, ascending.
+    """
+    order = np.argsort(-sizes, kind="stable")
+    turn, seat = np.divmod(np.arange(len(sizes)), world)
+    return np.sort(order[np.where(turn % 2, world - 1 - seat, seat) == rank])
 
 
 class Steps(Dataset[TokenBatch]):
@@ -97,6 +151,8 @@ class Steps(Dataset[TokenBatch]):
         teacher: The teacher's, or None.
         rank: Which rank.
         world: W, number of ranks.
+        balance: Whether ranks share a step's rows by their length; if not, rank r takes every W-th row from its r-th on.
+        no_duplicates: Whether equal texts are kept out of a batch.
     """
 
     def __init__(
@@ -105,17 +161,33 @@ class Steps(Dataset[TokenBatch]):
         plan: Plan,
         student: TextTokenizer,
         teacher: TextTokenizer | None,
-        rank: int,
-        world: int,
+        rank: int = 0,
+        world: int = 1,
+        balance: bool = False,
+        no_duplicates: bool = False,
     ) -> None:
-        self.sources, self.plan, self.student, self.teacher = sources, plan, student, teacher
-        self.rank, self.world = rank, world
+        self.sources, self.student, self.teacher = sources, student, teacher
+        self.rank, self.world, self.balance = rank, world, balance
+        self.plan = plan
+        self.steps = NoDuplicates(plan, self._keys) if no_duplicates else plan
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, step: int) -> TokenBatch:
-        share = self.plan.share(step, self.rank, self.world)
-        rows = self.sources[share.source]
-        prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in rows.roles}
-        return token_batch(text_batch(rows, share), self.student, self.teacher, prompt_of)
+        whole = self.steps[step]
+        rows = self.sources[whole.source]
+        if self.balance and self.world > 1:
+            texts = text_batch(rows, whole)
+            sizes = np.array([sum(map(len, row)) for row in texts.by_row()])
+            texts = texts.select(balanced(sizes, self.rank, self.world).tolist())
+        else:
+            share = whole.rows[self.rank :: self.world]
+            texts = text_batch(rows, Step(whole.source, share, whole.epoch, whole.key))
+        prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
+        return token_batch(texts, self.student, self.teacher, prompt_of, rows.source.max_length)
+
+    def _keys(self, step: Step) -> list[frozenset[int]]:
+        """Keys of the texts of each row."""
+        texts = text_batch(self.sources[step.source], step)
+        return [frozenset(map(text_key, row)) for row in texts.by_row()]

@@ -1,51 +1,33 @@
 """EmbeddingDataModule: sources in, batches of tokens out, the same rows in the same order however often the run was killed."""
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import lightning.pytorch as L
 from torch.utils.data import DataLoader
-from torch.utils.data.distributed import DistributedSampler
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.datamodules.bad_rows import BadRows
+from lightning_embed.datamodules.chunks import chunked
 from lightning_embed.datamodules.collate import Steps
+from lightning_embed.datamodules.mixture import Mixture, turns
+from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.sources import Rows, Source, open_source
+from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sampler import StepSampler
+from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
+from lightning_embed.messages import note
 from lightning_embed.tokenizer import TextTokenizer
-
-
-class StepSampler(DistributedSampler[int]):
-    """Numbers of the steps up to the end of the plan's epoch, each iteration from where the one before ended.
-
-    Its length is that of the whole epoch, resumed or not: Lightning counts the batches done before the kill towards it. It does not
-    ask Lightning for the epoch, which a checkpoint written as an epoch ends has counted already, or not, depending on the hook.
-
-    It is a DistributedSampler in name, so that Lightning leaves it alone: the ranks' shares are the plan's.
-    """
-
-    def __init__(self, per_epoch: int, start: int = 0, repeat: bool = False) -> None:
-        self.per_epoch, self.next, self.repeat = per_epoch, start, repeat
-
-    def set_epoch(self, epoch: int) -> None:
-        """Nothing: see above."""
-
-    def __iter__(self) -> Iterator[int]:
-        first = self.next
-        end = (first // self.per_epoch + 1) * self.per_epoch
-        self.next = first if self.repeat else end
-        return iter(range(first, end))
-
-    def __len__(self) -> int:
-        return self.per_epoch
 
 
 class EmbeddingDataModule(L.LightningDataModule):
     """Streams rows of text as batches of tokens for the student and the teacher.
 
     Rows stay on disk (memory-mapped Arrow); the DataLoader's workers read and tokenise them as they are needed. Which rows are global
-    step k depends on (seed, k) alone, so a run resumes to the row with another number of workers or ranks.
+    step k depends on (seed, k) alone, so a run resumes to the row with another number of workers or ranks. A batch is of one source.
 
     Args:
         train: Sources to train on.
@@ -54,6 +36,12 @@ class EmbeddingDataModule(L.LightningDataModule):
         predict: Sources of texts to embed with `predict`.
         global_batch_size: G, rows of a step over all ranks together (as long as gradients are not accumulated).
         eval_batch_size: Rows of an evaluation step over all ranks together.
+        mixture: How often each training source has its turn: by `size` (each row once an epoch, times the source's weight), by
+            `weight`, by `temperature` (between the two), or `round_robin` (strictly in turn).
+        mixture_temperature: T ≥ 1 of `mixture: temperature`: 1 is by size, infinity by weight.
+        no_duplicates: Keeps equal texts out of a batch, by moving rows between near batches of their source.
+        on_bad_row: `error` stops at the first row that cannot be used; `skip` leaves such rows out and lists them in bad_rows.jsonl.
+        max_bad_share: The share of a source's rows, 0 to 1, that may be left out.
         num_workers: Worker processes of each loader; 0 reads in the training process.
         seed: Which order the rows come in.
     """
@@ -66,6 +54,11 @@ class EmbeddingDataModule(L.LightningDataModule):
         predict: list[Source] | None = None,
         global_batch_size: int = 64,
         eval_batch_size: int = 256,
+        mixture: Mixture = "size",
+        mixture_temperature: float = 2.0,
+        no_duplicates: bool = False,
+        on_bad_row: Literal["error", "skip"] = "error",
+        max_bad_share: float = 0.01,
         num_workers: int = 1,
         seed: int = 0,
     ) -> None:
@@ -76,6 +69,8 @@ class EmbeddingDataModule(L.LightningDataModule):
             )
         self.train, self.validation, self.test, self.predict = train, validation, test, predict
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
+        self.mixture, self.mixture_temperature, self.no_duplicates = mixture, mixture_temperature, no_duplicates
+        self.bad_rows = BadRows(on_bad_row, max_bad_share)
         self.num_workers, self.seed = num_workers, seed
         self.tokenizers: dict[str, TextTokenizer] = {}
         self._opened: dict[str, list[Rows]] = {}
@@ -102,6 +97,11 @@ class EmbeddingDataModule(L.LightningDataModule):
             raise UserError(
                 "`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'"
             )
+        if self.trainer is not None and self.bad_rows.found:
+            listing = Path(self.trainer.default_root_dir) / "bad_rows.jsonl"
+            if self.trainer.is_global_zero:
+                self.bad_rows.write(listing)
+            note(f"{len(self.bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
 
     def rows(self, split: str) -> list[Rows]:
         """The opened sources of a split, opened at the first call.
@@ -111,21 +111,67 @@ class EmbeddingDataModule(L.LightningDataModule):
         """
         if split not in self._opened:
             needed = (ANCHOR,) if split == "predict" else (ANCHOR, POSITIVE)
-            self._opened[split] = [open_source(source, needed) for source in self.sources(split)]
+            self._opened[split] = [self._open(source, needed, split) for source in self.sources(split)]
         return self._opened[split]
+
+    def _open(self, source: Source, needed: tuple[str, ...], split: str) -> Rows:
+        rows = open_source(source, needed, self.bad_rows)
+        student = self.tokenizers.get("student")
+        if student is None:
+            return rows
+        known = {"query", "document"}.union(*(tokenizer.prompts for tokenizer in self.tokenizers.values()))
+        unknown = sorted(set((source.prompts or {}).values()) - known)
+        if unknown:
+            raise UserError(
+                f"source '{source.title}': prompts: no model has a prompt named {', '.join(unknown)}; "
+                f"known are {', '.join(sorted(known))}"
+            )
+        if (source.max_length or 0) > student.max_length:
+            raise UserError(
+                f"source '{source.title}': max_length {source.max_length} is more than the student's {student.max_length}; "
+                "raise the student's max_length"
+            )
+        return chunked(rows, student) if source.long_texts == "chunk" and split == "train" else rows
 
     @property
     def plan(self) -> Plan:
         """Which rows are training step k."""
-        return Plan(tuple(len(r) for r in self.rows("train")), self.global_batch_size, self.seed)
+        opened = self.rows("train")
+        sizes = tuple(len(rows) for rows in opened)
+        batch_sizes = tuple(rows.source.batch_size or self.global_batch_size for rows in opened)
+        plan = Plan(sizes, batch_sizes, seed=self.seed, alternate=self.mixture == "round_robin")
+        weights = [rows.source.weight for rows in opened]
+        return replace(plan, turns=turns(plan.steps_of, weights, self.mixture, self.mixture_temperature))
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What must be the same when a run goes on, for it to read the same rows."""
+        plan = self.plan
+        return {
+            "rows": list(plan.sizes),
+            "batch sizes": list(plan.batch_sizes),
+            "steps an epoch": list(plan.steps_of),
+            "mixture": self.mixture,
+            "no_duplicates": self.no_duplicates,
+            "seed": self.seed,
+        }
 
     def _loader(self, split: str, plan: Plan, sampler: StepSampler) -> DataLoader[TokenBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        steps = Steps(self.rows(split), plan, self.tokenizers["student"], self.tokenizers.get("teacher"), rank, world)
+        training = split == "train"
+        steps = Steps(
+            self.rows(split),
+            plan,
+            self.tokenizers["student"],
+            self.tokenizers.get("teacher"),
+            rank,
+            world,
+            balance=training,
+            no_duplicates=training and self.no_duplicates,
+        )
         if self.num_workers:
-            os.environ.setdefault(
-                "TOKENIZERS_PARALLELISM", "false"
-            )  # the workers are the parallelism, and they are forked
+            # the workers are the parallelism, and they are forked
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             steps,
@@ -141,18 +187,19 @@ class EmbeddingDataModule(L.LightningDataModule):
         plan = self.plan
         start = 0
         if self._resumed is not None:
-            then, now = self._resumed["plan"], _signature(plan)
+            then, now = self._resumed["plan"], self.signature
             if then != now:
+                changed = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key])
                 raise UserError(
-                    f"the checkpoint was made with other data or batches (sizes, global_batch_size, seed = {then}, now {now}): "
-                    "go on with the same, or start anew from its weights"
+                    f"the checkpoint was made with other data or batches ({changed[:200]}): go on with the same, or start anew "
+                    "from its weights"
                 )
             start = self._resumed["step"]
         return self._loader("train", plan, StepSampler(len(plan), start))
 
     def _eval_loader(self, split: str) -> DataLoader[TokenBatch]:
         sizes = tuple(len(r) for r in self.rows(split))
-        plan = Plan(sizes, self.eval_batch_size, shuffle=False, drop_last=False)
+        plan = Plan(sizes, (self.eval_batch_size,) * len(sizes), shuffle=False, drop_last=False)
         return self._loader(split, plan, StepSampler(len(plan), repeat=True))
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
@@ -172,12 +219,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         if self.trainer is None or not self.rows("train"):
             return {}
         done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return {"step": done, "plan": _signature(self.plan)}
+        return {"step": done, "plan": self.signature}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` stood."""
         self._resumed = state_dict or None
-
-
-def _signature(plan: Plan) -> list[Any]:
-    return [list(plan.sizes), plan.batch_size, plan.seed]

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from lightning_embed.datamodules.collate import balanced
+from lightning_embed.datamodules.mixture import turns
 from lightning_embed.datamodules.plan import Plan, permute
+from lightning_embed.errors import UserError
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 1000])
@@ -13,7 +16,7 @@ def test_permute_is_a_permutation_that_the_key_changes(size: int) -> None:
 
 
 def test_an_epoch_reads_each_row_once_and_epochs_differ() -> None:
-    plan = Plan((40, 20), 10, seed=3)
+    plan = Plan((40, 20), (10, 10), seed=3)
     epochs = [[(plan[k].source, tuple(plan[k].rows)) for k in range(e * 6, e * 6 + 6)] for e in (0, 1)]
     for epoch in epochs:
         seen = sorted((source, row) for source, rows in epoch for row in rows)
@@ -21,17 +24,55 @@ def test_an_epoch_reads_each_row_once_and_epochs_differ() -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_ranks_share_the_rows_of_the_global_step() -> None:
-    plan = Plan((100,), 10)
-    whole = set(plan[4].rows)
+def test_a_mixture_gives_each_source_its_share_in_any_order_of_asking() -> None:
+    batches, weights = (90, 9, 1), (1.0, 1.0, 1.0)
+    assert turns(batches, weights, "size", 2) == batches
+    assert turns(batches, (1, 2, 3), "size", 2) == (90, 18, 3)
+    assert turns(batches, (2, 1, 1), "weight", 2) == (50, 25, 25)
+    assert turns(batches, weights, "temperature", 2) == (
+        70,
+        22,
+        8,
+    )  # 100 · √b / (√90 + 3 + 1), the largest remainders up
+    assert turns(batches, weights, "temperature", 1) == batches
+    assert turns(batches, weights, "round_robin", 2) == (33, 33, 33)
+    plan = Plan((900, 90, 10), (10, 10, 10), turns=(50, 25, 25), seed=1)
+    asked = {k: plan[k] for k in (250, 0, 99, 100, 50, *range(300))}
+    for epoch in range(3):
+        sources = [asked[k].source for k in range(100 * epoch, 100 * epoch + 100)]
+        assert [sources.count(s) for s in range(3)] == [50, 25, 25] and sources != sorted(sources)
+    small = [tuple(sorted(asked[k].rows)) for k in range(300) if asked[k].source == 2]
+    assert set(small) == {tuple(range(10))}  # ten rows, one batch, again and again
+    middle = [row for k in range(300) if asked[k].source == 1 for row in asked[k].rows]
+    assert sorted(middle[:90]) == list(range(90)) == sorted(middle[90:180]) and middle[:90] != middle[90:180]
+
+
+def test_round_robin_takes_the_sources_strictly_in_turn() -> None:
+    plan = Plan((900, 90), (10, 10), turns=(4, 4), alternate=True)
+    assert [plan[k].source for k in range(10)] == [0, 1] * 5
+
+
+@pytest.mark.parametrize(
+    ("mixture", "temperature", "said"), [("round_robin", 2, "weight"), ("temperature", 0.5, "at least 1")]
+)
+def test_a_mixture_that_means_nothing_is_refused(mixture: str, temperature: float, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        turns((3, 4), (1.0, 2.0), mixture, temperature)  # type: ignore[arg-type]
+
+
+def test_ranks_share_the_rows_evenly_in_number_and_in_what_there_is_to_read() -> None:
+    sizes = np.random.default_rng(0).lognormal(5, 1, 1001).astype(np.int64)
     for world in (1, 2, 4):
-        shares = [set(plan.share(4, rank, world).rows) for rank in range(world)]
-        assert set().union(*shares) == whole and sum(map(len, shares)) == 10
+        shares = [balanced(sizes, rank, world) for rank in range(world)]
+        assert sorted(np.concatenate(shares)) == list(range(1001))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        loads = [int(sizes[share].sum()) for share in shares]
+        assert max(loads) - min(loads) <= sizes.max()
 
 
 def test_fewer_rows_than_a_batch_still_make_a_step() -> None:
-    assert len(Plan((3,), 10)) == 1 and len(Plan((3,), 10)[0].rows) == 3
+    assert len(Plan((3,), (10,))) == 1 and len(Plan((3,), (10,))[0].rows) == 3
 
 
 def test_a_far_step_costs_no_more_than_a_near_one() -> None:
-    assert len(Plan((10_000_000,), 512)[1_000_000].rows) == 512
+    assert len(Plan((10_000_000,), (512,))[1_000_000].rows) == 512

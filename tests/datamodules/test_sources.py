@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_embed.datamodules.collate import text_batch
+from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.sources import Source, open_source
+from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
 
 ROWS = [{"anchor": f"frage {i} ü🙂", "positive": f"antwort {i}"} for i in range(5)]
@@ -52,23 +53,26 @@ def test_flag_embedding_rows_and_numbered_negatives_become_ragged_negatives(tmp_
     rows = opened(
         tmp_path, {"query": "q", "pos": ["p0", "p1"], "neg": ["n0", "n1"]}, {"query": "r", "pos": ["s"], "neg": []}
     )
-    step = Plan((2,), 2, shuffle=False)
+    step = Plan((2,), (2,), shuffle=False)
     first, second = text_batch(rows, step[0]), text_batch(rows, step[1])
     assert first.texts == {"anchor": ["q", "r"], "positive": ["p0", "s"], "negative": ["n0", "n1"]}
     assert first.negative_counts == [2, 0] and second.texts["positive"] == ["p1", "s"]
     numbered = opened(tmp_path, {"anchor": "a", "positive": "p", "negative_1": "x", "negative_2": "y"})
-    assert text_batch(numbered, Plan((1,), 1)[0]).texts["negative"] == ["x", "y"]
+    assert text_batch(numbered, Plan((1,), (1,))[0]).texts["negative"] == ["x", "y"]
 
 
 def test_scores_of_the_positive_and_the_negatives_are_told_apart(tmp_path: Path) -> None:
     rows = opened(tmp_path, {"anchor": "a", "positive": "p", "negative": ["x", "y"], "score": [0.9, 0.2, 0.1]})
-    assert text_batch(rows, Plan((1,), 1)[0]).score == {"positive": [0.9], "negative": [0.2, 0.1]}
+    assert text_batch(rows, Plan((1,), (1,))[0]).score == {"positive": [0.9], "negative": [0.2, 0.1]}
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"anchor": "a", "positive": "p", "score": "high"}, "row 1: score must be a finite number, got 'high'"),
+        (
+            {"anchor": "a", "positive": "p", "score": "high"},
+            "line 1, column 'score': expected a finite number, got 'high'",
+        ),
         (
             {"anchor": "a", "positive": "p", "negative": ["x"], "score": [1, 2, 3]},
             "3 scores for 1 positive and 1 negatives",
@@ -76,9 +80,8 @@ def test_scores_of_the_positive_and_the_negatives_are_told_apart(tmp_path: Path)
     ],
 )
 def test_bad_scores_are_named(tmp_path: Path, row: dict, said: str) -> None:
-    rows = opened(tmp_path, row)
     with pytest.raises(UserError, match=said):
-        text_batch(rows, Plan((1,), 1)[0])
+        text_batch(opened(tmp_path, row), Plan((1,), (1,))[0])
 
 
 def test_a_column_that_holds_no_text_is_named(tmp_path: Path) -> None:

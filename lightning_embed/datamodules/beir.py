@@ -1,0 +1,102 @@
+"""Folders in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, as rows of a query and its relevant documents."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.datamodules.files import json_lines, open_text
+from lightning_embed.errors import UserError
+
+
+def _one_of(folder: Path, name: str) -> Path | None:
+    return next((f for f in (folder / name, folder / f"{name}.gz", folder / f"{name}.zst") if f.is_file()), None)
+
+
+def is_beir(folder: Path) -> bool:
+    """Whether a folder has a corpus and queries.
+
+    Args:
+        folder: The folder.
+    """
+    return _one_of(folder, "corpus.jsonl") is not None and _one_of(folder, "queries.jsonl") is not None
+
+
+def files(folder: Path, split: str, title: str) -> list[Path]:
+    """Corpus, queries and judgements of a folder.
+
+    Args:
+        folder: The folder.
+        split: Which judgements: qrels/SPLIT.tsv.
+        title: The source's name.
+
+    Raises:
+        UserError: If one of them is missing.
+    """
+    found: list[Path] = []
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        file = _one_of(folder, name)
+        if file is None:
+            raise UserError(f"source '{title}': {folder} has no {name}, which BEIR's layout asks for")
+        found.append(file)
+    judged = folder / "qrels" / f"{split}.tsv"
+    if not judged.is_file():
+        there = ", ".join(sorted(f.stem for f in folder.glob("qrels/*.tsv"))) or "none"
+        raise UserError(f"source '{title}': there is no {judged}; say which `split` (found: {there})")
+    return [*found, judged]
+
+
+def features() -> Any:
+    """The columns of the rows."""
+    from datasets import Features, List, Value
+
+    return Features({"anchor": Value("string"), "positive": List(Value("string"))})
+
+
+def rows(files: list[Path], title: str) -> Iterator[dict[str, Any]]:
+    """A row for each query with at least one document judged above 0: its text, and theirs (title and text).
+
+    Args:
+        files: Corpus, queries and judgements.
+        title: The source's name.
+
+    Raises:
+        UserError: If a judgement has another form or names an unknown query or document, or none is above 0.
+    """
+    corpus, queries, judged = files
+    relevant: dict[str, dict[str, int]] = {}
+    with open_text(str(judged)) as lines:
+        for number, line in enumerate(lines, start=1):
+            cells = line.rstrip("\r\n").split("\t")
+            if number == 1 and not cells[-1].lstrip("-").replace(".", "", 1).isdigit():
+                continue  # the head
+            try:
+                query, document, score = cells[0], cells[-2], float(cells[-1])
+            except (ValueError, IndexError):
+                raise UserError(
+                    f"source '{title}': {judged}, line {number}: expected query id, document id and score between tabs, "
+                    f"got {line.strip()[:60]!r}"
+                ) from None
+            if score > 0:
+                relevant.setdefault(query, {})[document] = number
+    if not relevant:
+        raise UserError(f"source '{title}': {judged}: not one judgement is above 0")
+    wanted = {document for documents in relevant.values() for document in documents}
+    texts = _texts(str(corpus), wanted, title)
+    asked = _texts(str(queries), set(relevant), title)
+    for query, documents in relevant.items():
+        for known, name, file in ((asked, query, queries), *((texts, document, corpus) for document in documents)):
+            if name not in known:
+                at = min(documents.values()) if name == query else documents[name]
+                raise UserError(f"source '{title}': {judged}, line {at}: '{name}' is not in {file}")
+        yield {"anchor": asked[query], "positive": [texts[document] for document in documents]}
+
+
+def _texts(file: str, wanted: set[str], title: str) -> dict[str, str]:
+    """Id -> title and text of some entries."""
+    found = {}
+    for number, row in json_lines(file):
+        if not isinstance(row, dict) or "_id" not in row or not isinstance(row.get("text"), str):
+            raise UserError(f"source '{title}': {file}, line {number}: expected an object with _id and text")
+        if str(row["_id"]) in wanted:
+            found[str(row["_id"])] = f"{row.get('title') or ''} {row['text']}".strip()
+    return found

@@ -1,0 +1,54 @@
+"""Over-long texts as several rows, one for each piece."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
+from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.files import fingerprint
+from lightning_embed.datamodules.rows import Rows
+from lightning_embed.tokenizer import TextTokenizer
+
+READ = 256
+
+
+def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
+    """The rows, with each whose positive (or lone anchor) is longer than max_length as several: one for each piece.
+
+    Made once and kept in the cache of `datasets`. Pieces of one text carry the same document id.
+
+    Args:
+        rows: An opened source.
+        tokenizer: Whose tokens are counted.
+    """
+    import datasets
+
+    role = POSITIVE if POSITIVE in rows.roles else ANCHOR
+    text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
+    kinds: dict[str, Any] = {ANCHOR: text, POSITIVE: text, NEGATIVE: texts, DOCUMENT: datasets.Value("int64")}
+    for given in (SCORE, LABEL):
+        if given in rows.columns:
+            kinds[given] = rows.table.features[rows.columns[given][0]]
+    present = [r for r in kinds if r in rows.columns or r == DOCUMENT]
+    kept = b"" if rows.kept is None else rows.kept.tobytes()
+    stamp = fingerprint(rows.table._fingerprint, kept, tokenizer.identity, role, rows.source.max_length)
+    table = datasets.Dataset.from_generator(
+        _pieces,
+        features=datasets.Features({r: kinds[r] for r in present}),
+        gen_kwargs={"rows": rows, "tokenizer": tokenizer, "role": role},
+        fingerprint=stamp,
+    )
+    return Rows(rows.source, table, {r: [r] for r in present}, rows.files)
+
+
+def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[str, Any]]:
+    prompt = rows.source.prompt_of(role, rows.roles)
+    for start in range(0, len(rows), READ):
+        numbers = list(range(start, min(start + READ, len(rows))))
+        taken = rows.take(numbers)
+        for i, number in enumerate(rows.numbers(numbers)):
+            row = {r: values[i] for r, values in taken.items()}
+            for value in row[role] if isinstance(row[role], list) else [row[role]]:
+                for piece in tokenizer.pieces(value, prompt, rows.source.max_length):
+                    anchor = row[ANCHOR][0] if isinstance(row[ANCHOR], list) else row[ANCHOR]
+                    yield row | {ANCHOR: anchor, role: piece, DOCUMENT: number}

@@ -1,0 +1,62 @@
+"""Files: opened whatever their compression, read line by line, and told from one another."""
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import IO, Any
+
+
+def open_bytes(file: str) -> IO[bytes]:
+    """Opens a file, decompressing .gz and .zst.
+
+    Args:
+        file: Its path.
+    """
+    if file.endswith(".gz"):
+        return gzip.open(file)  # type: ignore[return-value]
+    if file.endswith((".zst", ".zstd")):
+        import zstandard
+
+        return zstandard.open(file)
+    return open(file, "rb")
+
+
+def open_text(file: str) -> IO[str]:
+    """Opens a file as UTF-8 text, decompressing .gz and .zst; undecodable bytes become lone surrogates.
+
+    Args:
+        file: Its path.
+    """
+    return io.TextIOWrapper(open_bytes(file), encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def json_lines(file: str) -> Iterator[tuple[int, Any]]:
+    """Line number and value of each line that is not blank; None as the value where it is no JSON.
+
+    Args:
+        file: A JSON-lines file.
+    """
+    with open_bytes(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError):
+                    yield number, None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of some settings and, for existing files among them, of their size and time of change.
+
+    Args:
+        parts: Anything whose repr says what it is, or lists of paths.
+    """
+    seen = blake2b(digest_size=16)
+    for part in parts:
+        for item in part if isinstance(part, list) else [part]:
+            stamp = os.stat(item) if isinstance(item, str) and os.path.exists(item) else None
+            seen.update(repr((item, stamp and (stamp.st_size, stamp.st_mtime_ns))).encode())
+    return seen.hexdigest()

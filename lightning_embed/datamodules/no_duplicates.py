@@ -1,0 +1,76 @@
+"""Keeps equal texts out of a batch, by a function of the plan alone."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lightning_embed.datamodules.plan import Plan, Step
+
+WINDOW = 32
+"""Batches of a source among which a row may be moved."""
+
+
+def spread(keys: Sequence[frozenset[int]], batch_size: int, batches: int) -> list[list[int]]:
+    """Deals rows out to batches, in order, so that no two rows of a batch share a key.
+
+    A row goes to the first batch that has room and none of its keys; one that fits nowhere is left out.
+
+    Args:
+        keys: Keys of each row.
+        batch_size: Rows of a batch.
+        batches: Number of batches.
+
+    Returns:
+        Each batch's row indices.
+    """
+    dealt: list[list[int]] = [[] for _ in range(batches)]
+    seen: list[set[int]] = [set() for _ in range(batches)]
+    first = 0
+    for index, mine in enumerate(keys):
+        for batch in range(first, batches):
+            if len(dealt[batch]) < batch_size and seen[batch].isdisjoint(mine):
+                dealt[batch].append(index)
+                seen[batch] |= mine
+                break
+        while first < batches and len(dealt[first]) == batch_size:
+            first += 1
+    return dealt
+
+
+class NoDuplicates:
+    """The plan's batches with rows moved between near batches of the same source, so that no text stands in a batch twice.
+
+    The batches of a source are taken 32 at a time and their rows dealt out anew (`spread`): nothing but the plan and the texts decides,
+    so a run resumes exactly. Rows that fit into none of the 32 are left out of this epoch, and their batch is smaller.
+
+    Args:
+        plan: Which rows are step k.
+        keys_of: Gives the keys of the texts of each row of a step.
+    """
+
+    def __init__(self, plan: Plan, keys_of: Callable[[Step], list[frozenset[int]]]) -> None:
+        self.plan, self.keys_of = plan, keys_of
+        self._last: dict[int, tuple[int, int, list[Step]]] = {}
+
+    def __getitem__(self, step: int) -> Step:
+        """The rows of a step.
+
+        Args:
+            step: k ≥ 0.
+        """
+        source, turn = self.plan.turn(step)
+        epoch, place = divmod(turn, self.plan.batches(source))
+        window, inside = divmod(place, WINDOW)
+        if self._last.get(source, ())[:2] != (epoch, window):
+            self._last[source] = (epoch, window, self._deal(source, epoch, window))
+        return self._last[source][2][inside]
+
+    def _deal(self, source: int, epoch: int, window: int) -> list[Step]:
+        """The steps of a window."""
+        count = self.plan.batches(source)
+        first = epoch * count + window * WINDOW
+        steps = [self.plan.batch(source, first + i) for i in range(min(WINDOW, count - window * WINDOW))]
+        keys = [key for step in steps for key in self.keys_of(step)]
+        rows = np.concatenate([step.rows for step in steps])
+        dealt = spread(keys, self.plan.batch_sizes[source], len(steps))
+        return [Step(source, rows[indices], epoch, steps[0].key) for indices in dealt]

@@ -1,0 +1,105 @@
+"""Opens a source: its files, its columns, and which of its rows can be used."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_embed.batch import ANCHOR, POSITIVE
+from lightning_embed.datamodules import filters
+from lightning_embed.datamodules.bad_rows import BadRow, BadRows, places
+from lightning_embed.datamodules.checks import check_types, find_bad, is_text
+from lightning_embed.datamodules.columns import LABEL, find_roles
+from lightning_embed.datamodules.formats import arrow_batches, read
+from lightning_embed.datamodules.labelled import Labelled, lone
+from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sources import Source
+from lightning_embed.errors import UserError
+
+NEGATIVES_BY_LABEL = 7
+"""Negatives of other labels that a row of text and label gets unless its source says otherwise (the recipe's number)."""
+
+
+def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_rows: BadRows | None = None) -> Rows:
+    """Opens a source: reads or converts its files, finds its columns, applies its filter and looks for bad rows.
+
+    Args:
+        source: What to open.
+        needed: Roles that it must have; a label does for a positive, which is then drawn among the rows of that label.
+        bad_rows: What becomes of rows that cannot be used; None: the first is an error.
+
+    Raises:
+        UserError: If a file is missing, empty or unreadable, a role has no column or a column of the wrong type, a row cannot be used,
+            or none is left.
+    """
+    bad_rows = bad_rows or BadRows()
+    table, files, left_out = read(source, bad_rows)
+    if len(table) == 0:
+        raise UserError(f"source '{source.title}': no rows in {', '.join(files)}; give a file with at least one row")
+    roles = _roles(source, table, needed)
+    usable = _filtered(source, table)
+    if not usable.any():
+        raise UserError(
+            f"source '{source.title}': none of its {len(table):,} rows meets {source.filter}; loosen the filter"
+        )
+    total = int(usable.sum()) + len(left_out)
+    faults = _faults(table, roles, usable, all_of_them=bad_rows.skip)
+    usable[list(faults)] = False
+    labels = None
+    if POSITIVE in needed and POSITIVE not in roles and (bad_rows.skip or not faults):
+        labels = np.concatenate([np.asarray(b.column(roles[LABEL][0])) for b in arrow_batches(table, roles[LABEL])])
+        alone = np.flatnonzero(usable)[lone(labels[usable])].tolist()
+        faults |= {row: (roles[LABEL][0], f"no other row has its label {labels[row]!r}") for row in alone}
+        usable[alone] = False
+    named = places(sorted(faults), files)
+    bad_rows.judge(source.title, left_out + [BadRow(named[row], *faults[row]) for row in sorted(faults)], total)
+    if not usable.any():
+        raise UserError(f"source '{source.title}': not one of its {total:,} rows can be used")
+    labelled = None
+    if labels is not None:
+        most = NEGATIVES_BY_LABEL if source.negatives is None else source.negatives
+        labelled = Labelled(labels[usable], most, source.title)
+    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled)
+
+
+def _roles(source: Source, table: Any, needed: Sequence[str]) -> dict[str, list[str]]:
+    """Role -> columns, all roles that are needed among them."""
+    found, schema = table.column_names, table.data.schema
+    roles = find_roles(source, found, [column for column in found if is_text(schema.field(column).type)])
+    missing = [role for role in needed if role not in roles and not (role == POSITIVE and LABEL in roles)]
+    if missing:
+        raise UserError(
+            f"source '{source.title}': no column for {', '.join(missing)}; the columns found are {', '.join(found)}; "
+            f"name one in `columns`, e.g. {{{missing[0]}: {found[0]}}}"
+        )
+    check_types(schema, roles, source.title)
+    return roles
+
+
+def _faults(
+    table: Any, roles: dict[str, list[str]], usable: NDArray[np.bool_], all_of_them: bool
+) -> dict[int, tuple[str | None, str]]:
+    """Row -> column and reason of the first, or of all, bad rows."""
+    faults: dict[int, tuple[str | None, str]] = {}
+    for row, column, reason in find_bad(table, roles):
+        if usable[row]:
+            faults.setdefault(row, (column, reason))
+            if not all_of_them:
+                break
+    return faults
+
+
+def _filtered(source: Source, table: Any) -> NDArray[np.bool_]:
+    """Which rows meet the source's conditions."""
+    if not source.filter:
+        return np.ones(len(table), dtype=bool)
+    parsed = [filters.parse(condition, source.title, table.column_names) for condition in source.filter]
+    parts = []
+    for batch in arrow_batches(table, list(dict.fromkeys(column for column, _, _ in parsed))):
+        good = np.ones(len(batch), dtype=bool)
+        for condition, (column, function, value) in zip(source.filter, parsed, strict=True):
+            matches = filters.matching(batch.column(column), function, value, source.title, condition)
+            good &= np.asarray(matches, dtype=bool)
+        parts.append(good)
+    return np.concatenate(parts)

@@ -1,0 +1,92 @@
+"""Rows: an opened source, memory-mapped, whose rows are taken by number."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_embed.batch import NEGATIVE, POSITIVE, ROLES
+from lightning_embed.datamodules.columns import passage
+from lightning_embed.datamodules.labelled import Labelled
+from lightning_embed.datamodules.sources import Source
+from lightning_embed.errors import UserError
+
+
+class Rows:
+    """A source's rows, memory-mapped; `take` reads some of them.
+
+    Args:
+        source: What they are of.
+        table: A `datasets.Dataset`.
+        roles: Role -> columns that play it.
+        files: The files that they were read from, for messages.
+        kept: Numbers of the table's rows that count; None: all.
+        labelled: Draws positives and negatives for rows of text and label.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        table: Any,
+        roles: dict[str, list[str]],
+        files: list[str],
+        kept: NDArray[np.int64] | None = None,
+        labelled: Labelled | None = None,
+    ) -> None:
+        self.source, self.files, self.columns = source, files, roles
+        self.kept, self.labelled = kept, labelled
+        self.table = table.select_columns([column for columns in roles.values() for column in columns])
+        self._bytes = {entry["filename"]: os.path.getsize(entry["filename"]) for entry in table.cache_files}
+
+    def __len__(self) -> int:
+        return len(self.table) if self.kept is None else len(self.kept)
+
+    @property
+    def roles(self) -> set[str]:
+        """The text roles that its batches have."""
+        return set(self.columns) & set(ROLES) | ({POSITIVE, NEGATIVE} if self.labelled is not None else set())
+
+    def numbers(self, rows: Sequence[int]) -> list[int]:
+        """The table's numbers of some rows, which is what messages name them by.
+
+        Args:
+            rows: Row numbers from 0, counting only rows that are kept.
+        """
+        return list(rows) if self.kept is None else self.kept[np.asarray(rows)].tolist()
+
+    def take(self, rows: Sequence[int]) -> dict[str, list[Any]]:
+        """Role -> values of some rows; `negative` holds a list of texts per row.
+
+        Args:
+            rows: Row numbers from 0.
+
+        Raises:
+            UserError: If a file has shrunk since it was opened.
+        """
+        for file, size in self._bytes.items():
+            if os.path.getsize(file) < size:  # reading what is gone would kill the process
+                raise UserError(
+                    f"source '{self.source.title}': {file} became smaller while it was being read; start anew"
+                )
+        got = self.table[self.numbers(rows)]
+        taken: dict[str, list[Any]] = {}
+        for role, columns in self.columns.items():
+            if role == NEGATIVE:
+                cells = zip(*(got[column] for column in columns), strict=True)
+                taken[role] = [_negatives(row) for row in cells]
+            elif role not in ROLES:
+                taken[role] = got[columns[0]]
+            else:
+                taken[role] = [
+                    [passage(v) for v in value] if isinstance(value, list) else passage(value)
+                    for value in got[columns[0]]
+                ]
+        return taken
+
+
+def _negatives(cells: Sequence[Any]) -> list[str]:
+    """The texts of a row's negative columns, each a text or a list; blank ones are left out."""
+    texts = (passage(item) for cell in cells for item in (cell if isinstance(cell, list) else [cell]) if item)
+    return [text for text in texts if text.strip()]
