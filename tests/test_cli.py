@@ -316,7 +316,7 @@ def test_a_text_over_the_limit_is_cut_counted_and_told_once(
     job["model"]["init_args"]["student"]["max_length"] = 4
     run(job, tmp_path)
     assert capsys.readouterr().err.count("are cut") == 1
-    assert "pairs: 128 texts were longer than max_length 4 and cut" in (tmp_path / "run/report.md").read_text()
+    assert "pairs: 64 texts were longer than max_length 4 and cut" in (tmp_path / "run/report.md").read_text()
 
 
 def test_help_and_version_answer_without_torch() -> None:
