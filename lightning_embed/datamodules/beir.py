@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning_embed.datamodules.files import json_lines, open_text
 from lightning_embed.errors import UserError
+from lightning_embed.messages import note
 
 
 def _one_of(folder: Path, name: str) -> Path | None:
@@ -52,17 +53,20 @@ def features() -> Any:
     return Features({"anchor": Value("string"), "positive": List(Value("string"))})
 
 
-def rows(files: list[Path], title: str) -> Iterator[dict[str, Any]]:
+def rows(folder: Path, split: str, title: str) -> Iterator[dict[str, Any]]:
     """A row for each query with at least one document judged above 0: its text, and theirs (title and text).
 
+    Documents without any text are left out.
+
     Args:
-        files: Corpus, queries and judgements.
+        folder: The folder.
+        split: Which judgements.
         title: The source's name.
 
     Raises:
         UserError: If a judgement has another form or names an unknown query or document, or none is above 0.
     """
-    corpus, queries, judged = files
+    corpus, queries, judged = files(folder, split, title)
     relevant: dict[str, dict[str, int]] = {}
     with open_text(str(judged)) as lines:
         for number, line in enumerate(lines, start=1):
@@ -83,12 +87,18 @@ def rows(files: list[Path], title: str) -> Iterator[dict[str, Any]]:
     wanted = {document for documents in relevant.values() for document in documents}
     texts = _texts(str(corpus), wanted, title)
     asked = _texts(str(queries), set(relevant), title)
+    blank = 0
     for query, documents in relevant.items():
         for known, name, file in ((asked, query, queries), *((texts, document, corpus) for document in documents)):
             if name not in known:
                 at = min(documents.values()) if name == query else documents[name]
                 raise UserError(f"source '{title}': {judged}, line {at}: '{name}' is not in {file}")
-        yield {"anchor": asked[query], "positive": [texts[document] for document in documents]}
+        found = [texts[document] for document in documents if texts[document]]
+        blank += len(documents) - len(found)
+        if found:
+            yield {"anchor": asked[query], "positive": found}
+    if blank:
+        note(f"source '{title}': {blank} judged documents of {corpus} have no text and are left out")
 
 
 def _texts(file: str, wanted: set[str], title: str) -> dict[str, str]:

@@ -21,6 +21,12 @@ def is_text(kind: Any) -> bool:
         kind = kind.value_type
     if pa.types.is_struct(kind):
         return kind.get_field_index("text") >= 0 and is_text(kind.field("text").type)
+    return _is_string(kind)
+
+
+def _is_string(kind: Any) -> bool:
+    import pyarrow as pa
+
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
@@ -38,10 +44,9 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
         for column in columns:
             kind = schema.field(column).type
             inner = kind.value_type if role == SCORE and _is_list(kind) else kind
-            numbers = any(
-                f(inner) for f in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null, pa.types.is_string)
-            )
-            classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind)
+            number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)
+            numbers = number or _is_string(inner)  # a CSV column in which one cell is no number
+            classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_string(kind)
             expected, good = {
                 SCORE: ("numbers", numbers),
                 LABEL: ("whole numbers or text", classes),
@@ -92,7 +97,7 @@ def _bad_scores(values: Any) -> Iterator[tuple[int, str]]:
     import pyarrow.compute as pc
 
     flat, parents = _flat(values)
-    if pa.types.is_string(flat.type):  # a CSV column in which one cell is no number
+    if _is_string(flat.type):
         flat = pa.array([_number(text) for text in flat.to_pylist()], "float64")
     good = pc.fill_null(pc.is_finite(flat.cast("float64")), False)
     for row in _rows(pc.invert(good), parents):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from lightning_embed import __version__
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
 from lightning_embed.datamodules.files import fingerprint
@@ -31,7 +32,9 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
             kinds[given] = rows.table.features[rows.columns[given][0]]
     present = [r for r in kinds if r in rows.columns or r == DOCUMENT]
     kept = b"" if rows.kept is None else rows.kept.tobytes()
-    stamp = fingerprint(rows.table._fingerprint, kept, tokenizer.identity, role, rows.source.max_length)
+    stamp = fingerprint(
+        "pieces", __version__, rows.table._fingerprint, kept, tokenizer.identity, role, rows.source.max_length
+    )
     table = datasets.Dataset.from_generator(
         _pieces,
         features=datasets.Features({r: kinds[r] for r in present}),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning_embed import __version__
 from lightning_embed.datamodules import beir
 from lightning_embed.datamodules.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.careful import clean_copy, explain_unreadable
@@ -34,6 +35,7 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str], list[BadRow
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it would say is said here, with the line
     paths = [str(Path(path).expanduser()) for path in source.paths]
     if not paths:
         raise UserError("a source has no path: give it at least one file")
@@ -98,15 +100,15 @@ def _folder(source: Source, folder: Path) -> tuple[Any, list[str], list[BadRow]]
 
     if source.format == "beir" or beir.is_beir(folder):
         files = beir.files(folder, source.split, source.title)
-        stamp = fingerprint("beir", [str(file) for file in files])
-        given = {"files": files, "title": source.title}
+        stamp = fingerprint("beir rows", __version__, [str(file) for file in files])
+        given = {"folder": folder, "split": source.split, "title": source.title}
         try:
             table = datasets.Dataset.from_generator(
                 beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=stamp
             )
         except Exception as error:  # datasets wraps what a generator raises
             raise user_error(error) or explain_unreadable(error, source.title, [str(folder)], "beir") from None
-        return table, [str(files[-1])], []
+        return table, [str(folder)], []
     if not (folder / "dataset_info.json").is_file():
         raise UserError(
             f"source '{source.title}': {folder} is neither a folder that datasets.save_to_disk wrote nor in BEIR's layout "
