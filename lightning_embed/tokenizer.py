@@ -80,19 +80,28 @@ class TextTokenizer:
         Returns:
             The tokens, how many texts were cut, and how many tokens that lost.
         """
+        tokens, lost = self.encode(texts, role, max_length)
+        return tokens, sum(count > 0 for count in lost), sum(lost)
+
+    def encode(
+        self, texts: Sequence[str], role: str = "document", max_length: int | None = None
+    ) -> tuple[Tokens, list[int]]:
+        """The same, with the tokens that were cut off each text.
+
+        Args:
+            texts: n texts.
+            role: As above.
+            max_length: As above.
+        """
         wanted = min(max_length or self.max_length, self.max_length)
         if wanted != self._cut:
             self._cut_at(wanted)
         prompt = self.prompts.get(role, "")
         encoded = self._rust.encode_batch_fast([prompt + text for text in texts])
-        cut = lost = 0
-        for one in encoded:
-            if one.overflowing:
-                cut += 1
-                lost += sum(len(part.ids) - sum(part.special_tokens_mask) for part in one.overflowing)
+        lost = [sum(len(p.ids) - sum(p.special_tokens_mask) for p in one.overflowing) for one in encoded]
         ids = [one.ids for one in encoded]
         lengths = torch.tensor([len(i) for i in ids], dtype=torch.long)
-        return Tokens(torch.tensor([t for i in ids for t in i], dtype=torch.long), lengths), cut, lost
+        return Tokens(torch.tensor([t for i in ids for t in i], dtype=torch.long), lengths), lost
 
     def pieces(self, text: str, role: str = "document", max_length: int | None = None) -> list[str]:
         """Cuts a text into consecutive pieces that each fit, with prompt and special tokens, into max_length.
