@@ -134,13 +134,33 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     return small
 
 
-def position_limit(backbone: nn.Module) -> int | None:
-    """The most tokens that learned position embeddings can number; None for rotary positions.
+def learned_positions(backbone: nn.Module) -> nn.Embedding | None:
+    """The table of learned position embeddings; None for rotary positions.
 
     Args:
         backbone: A transformers model.
     """
     for name, module in backbone.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            return module
     return None
+
+
+def first_position(backbone: nn.Module) -> int:
+    """The number of a text's first position: 0, or one past the padding's where positions are learned (RoBERTa).
+
+    Args:
+        backbone: A transformers model.
+    """
+    table = learned_positions(backbone)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def position_limit(backbone: nn.Module) -> int | None:
+    """The most tokens that learned position embeddings can number; None for rotary positions.
+
+    Args:
+        backbone: A transformers model.
+    """
+    table = learned_positions(backbone)
+    return None if table is None else table.num_embeddings - first_position(backbone)

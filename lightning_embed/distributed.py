@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Gathered(NamedTuple):
@@ -33,6 +33,33 @@ def world_size() -> int:
 def rank() -> int:
     """This process's rank, 0 outside distributed runs."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether some of a module's weights are sharded over ranks (FSDP), so that each forward is an exchange between them.
+
+    Args:
+        module: Any module.
+    """
+    if world_size() == 1:
+        return False
+    from torch.distributed.fsdp import FSDPModule
+
+    return any(isinstance(part, FSDPModule) for part in module.modules())
+
+
+def most(count: int, device: torch.device) -> int:
+    """The greatest of all ranks' counts.
+
+    Args:
+        count: This rank's.
+        device: Where the ranks exchange tensors.
+    """
+    if world_size() == 1:
+        return count
+    greatest = torch.tensor(count, device=device)
+    dist.all_reduce(greatest, op=dist.ReduceOp.MAX)
+    return int(greatest)
 
 
 class _Gather(torch.autograd.Function):

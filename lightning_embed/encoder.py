@@ -1,6 +1,7 @@
 """TextEncoder: ragged tokens in, one vector per text out, whatever the backbone."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,18 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_embed.backbone import load_backbone, position_limit
 from lightning_embed.batch import Tokens
+from lightning_embed.distributed import is_sharded, most
 from lightning_embed.errors import UserError
-from lightning_embed.heads import Pooling, normalize, pool
+from lightning_embed.heads import Pooling, normalize, pool, pool_packed
+from lightning_embed.packing import plan_rows, positions, run_packed
+from lightning_embed.packing_proof import Packing, packs
 from lightning_embed.pretrained import locate, read_settings
 from lightning_embed.tokenizer import TextTokenizer
 
 FORWARD_COST = 256
 """What one more forward costs, in tokens' worth of time: with it the plan weighs padding against the number of chunks."""
+MASK_ENTRIES = 2**26
+"""The most n·l² of a padded chunk: its mask has so many entries, on the CPU of four bytes each; a single row needs none."""
 
 
 def plan_chunks(lengths: Sequence[int], max_tokens: int, forward_cost: int = FORWARD_COST) -> list[slice]:
@@ -26,15 +32,16 @@ def plan_chunks(lengths: Sequence[int], max_tokens: int, forward_cost: int = FOR
 
     Args:
         lengths: Tokens of each row, descending.
-        max_tokens: The most that n·l may be in a chunk; a single row may exceed it.
+        max_tokens: The most that n·l may be in a chunk; a single row may exceed it. Nor may n·l² exceed `MASK_ENTRIES`.
         forward_cost: Overhead of a chunk, in tokens.
     """
     rows = len(lengths)
     best = np.zeros(rows + 1)
     cut = np.zeros(rows, dtype=np.int64)
     for start in range(rows - 1, -1, -1):
-        most = min(rows - start, max(1, max_tokens // max(1, lengths[start])))
-        costs = np.arange(1, most + 1) * lengths[start] + forward_cost + best[start + 1 : start + most + 1]
+        longest = max(1, lengths[start])
+        fit = min(rows - start, max(1, min(max_tokens // longest, MASK_ENTRIES // longest**2)))
+        costs = np.arange(1, fit + 1) * longest + forward_cost + best[start + 1 : start + fit + 1]
         n = int(costs.argmin())
         best[start], cut[start] = costs[n], start + n + 1
     chunks, start = [], 0
@@ -47,8 +54,8 @@ def plan_chunks(lengths: Sequence[int], max_tokens: int, forward_cost: int = FOR
 class TextEncoder(nn.Module):
     """A transformers backbone with its tokenizer and a pooling: the teacher, the student, or any embedding model.
 
-    Rows are sorted by length, encoded in a few padded chunks and put back in order, which changes no vector and saves most of the
-    padding's cost.
+    Texts are sorted by length, encoded in a few padded chunks or packed rows and put back in order, which changes no vector and saves
+    most or all of the padding's cost.
 
     Args:
         model: A folder (transformers or sentence-transformers), `pip:NAME` (a model that the Python package NAME carries) or a
@@ -63,7 +70,10 @@ class TextEncoder(nn.Module):
         dtype: Weights' type: `float32`, `bfloat16` or `float16`.
         attention: transformers' attention implementation (`sdpa`, `eager`, `flash_attention_2`); None: its default.
         dropout: Probability of every dropout in training; None: the model's own.
-        max_tokens: Token budget (with padding) of one forward.
+        max_tokens: Token budget (with padding) of one forward; a single text may exceed it.
+        packing: `on`: texts stand end to end in one row, without padding, their boundaries kept; refused, with the difference printed,
+            where that changes the vectors (MPNet's). `off`: padded chunks. `auto`: packed where a GPU has a kernel for it and packed
+            texts have been shown equal to single ones on this very model, else padded chunks, which are quicker on a CPU.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
     """
@@ -82,6 +92,7 @@ class TextEncoder(nn.Module):
         attention: str | None = None,
         dropout: float | None = None,
         max_tokens: int = 16_384,
+        packing: Packing | bool = "auto",
         checkpoint_chunks: bool = False,
     ) -> None:
         super().__init__()
@@ -102,6 +113,9 @@ class TextEncoder(nn.Module):
             raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
         self.dim = dim or width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
+        on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
+        self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
+        self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
 
     @property
     def config(self) -> Any:
@@ -122,34 +136,36 @@ class TextEncoder(nn.Module):
         Returns:
             (n, D).
         """
-        if len(tokens) == 0:
-            one = Tokens(torch.zeros(1, dtype=torch.long, device=self.device), torch.ones(1, dtype=torch.long))
-            return self(one)[:0]
+        packed = packs(self)
+        run: Callable[..., Tensor] = self._encode_packed if packed else self._encode_padded
+        if self.checkpoint_chunks and torch.is_grad_enabled():
+            run = partial(checkpoint, run, use_reentrant=False)
         starts = tokens.lengths.cumsum(0) - tokens.lengths
         order = tokens.lengths.argsort(descending=True, stable=True)
         lengths = tokens.lengths[order]
-        run: Callable[..., Tensor] = self._encode
-        parts = []
-        for rows in plan_chunks(lengths.tolist(), self.max_tokens):
-            ids, real = self._pad(tokens.ids, starts[order[rows]], lengths[rows])
-            if self.checkpoint_chunks and torch.is_grad_enabled():
-                parts.append(checkpoint(run, ids, real, use_reentrant=False))
-            else:
-                parts.append(run(ids, real))
+        plan = (plan_rows if packed else plan_chunks)(lengths.tolist(), self.max_tokens)
+        # Ranks that share weights meet in every forward: one with fewer goes on with a token that counts for nothing.
+        forwards = max(1, most(len(plan), tokens.ids.device) if is_sharded(self) else len(plan))
+        parts = [run(tokens.ids, starts[order[rows]], lengths[rows]) for rows in plan]
+        nothing, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
+        parts += [run(nothing.to(self.device), nothing, one)[:0] for _ in range(forwards - len(plan))]
         return torch.cat(parts)[order.argsort().to(parts[0].device)]
 
-    def _pad(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, T) padded ids and (n,) real lengths of some texts, on the ids' device."""
+    def _encode_padded(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """(n, dim) vectors of some texts, from long to short, padded beneath each other; only a chunk that is ragged has a mask."""
+        ragged = bool(lengths[0] != lengths[-1])
         starts, lengths = starts.to(ids.device), lengths.to(ids.device)
         place = torch.arange(int(lengths[0]), device=ids.device)
         inside = place < lengths[:, None]
-        padded = ids[(starts[:, None] + place).clamp(max=len(ids) - 1)]
-        return padded.masked_fill(~inside, self.tokenizer.pad_id), lengths
-
-    def _encode(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
-        hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        padded = ids[(starts[:, None] + place).clamp(max=len(ids) - 1)].masked_fill(~inside, self.tokenizer.pad_id)
+        hidden = self.backbone(input_ids=padded, attention_mask=inside.long() if ragged else None).last_hidden_state
         return pool(hidden, lengths, self.pooling)[:, : self.dim]
+
+    def _encode_packed(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """(n, dim) vectors of some texts, end to end in one row."""
+        place = starts.repeat_interleave(lengths) + positions(lengths)
+        hidden = run_packed(self.backbone, ids[place.to(ids.device)], lengths)
+        return pool_packed(hidden, lengths, self.pooling)[:, : self.dim]
 
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Tensor:

@@ -30,6 +30,28 @@ def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
     return (total / lengths[:, None]).to(hidden.dtype)
 
 
+def pool_packed(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
+    """`pool` of texts that lie end to end in one packed row.
+
+    Args:
+        hidden: (T, D) the backbone's last hidden state.
+        lengths: (n,) tokens of each text, ≥ 1, T in all.
+        pooling: `last_token`, `mean` or `cls`.
+
+    Returns:
+        (n, D), not normalised.
+    """
+    lengths = lengths.to(hidden.device)
+    ends = lengths.cumsum(0)
+    if pooling == "cls":
+        return hidden[ends - lengths]
+    if pooling == "last_token":
+        return hidden[ends - 1]
+    owner = torch.repeat_interleave(lengths, output_size=len(hidden))
+    total = hidden.new_zeros(len(lengths), hidden.shape[1], dtype=torch.float32).index_add(0, owner, hidden.float())
+    return (total / lengths[:, None]).to(hidden.dtype)
+
+
 def normalize(vectors: Tensor) -> Tensor:
     """Scales each vector to length 1; one shorter than `EPS` becomes zero and gets a zero gradient, not an infinite one.
 

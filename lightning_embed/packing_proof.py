@@ -1,0 +1,200 @@
+"""Shows on the real model, in a few texts, that packing changes no vector and no gradient, and refuses it where it does.
+
+Two things are asked of texts in one row, whatever the backbone does inside:
+
+    ‖packed_i − alone_i‖ / ‖alone_i‖              a text has the vector, and the gradient, that it has alone: up to rounding
+    ‖packed_i − packed_i′‖ / ‖packed_i‖           a text keeps its vector when its neighbours change: nearly to the bit in any precision
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_embed.attention import HALF, NAME, compute_dtype, has_kernel
+from lightning_embed.distributed import is_sharded, rank
+from lightning_embed.errors import UserError
+from lightning_embed.heads import pool, pool_packed
+from lightning_embed.packing import run_packed
+
+if TYPE_CHECKING:
+    from lightning_embed.encoder import TextEncoder
+
+Packing = Literal["auto", "on", "off"]
+EQUAL = 1e-4
+"""Largest relative difference that counts as equal in float32, and between neighbours in any precision."""
+BOUNDS = {torch.float32: EQUAL, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""The same against single texts, by what the backbone computes in: the rounding of a deep one, with room."""
+LENGTHS = (5, 150, 1, 80, 33)
+"""Tokens of the proof's texts; the longest grows by a local layer's window, so that the window is seen."""
+
+
+def packs(encoder: "TextEncoder") -> bool:
+    """Whether an encoder packs where it now is and in what it now computes; the first answer is found by the proof and kept.
+
+    `on` packs or is refused. `auto` packs where a varlen kernel runs and the proof passes; elsewhere sorted padded chunks are quicker.
+
+    Args:
+        encoder: The encoder.
+
+    Raises:
+        UserError: If packing is `on` and changes the vectors; the difference is said.
+    """
+    device = encoder.device
+    if encoder.packing == "off" or (encoder.packing == "auto" and not has_kernel(encoder.backbone, device)):
+        return False
+    key = (encoder.packing, device.type, compute_dtype(device, next(encoder.backbone.parameters()).dtype))
+    if key not in encoder.proven:
+        encoder.proven[key] = _prove(encoder)
+    return encoder.proven[key]
+
+
+def _prove(encoder: "TextEncoder") -> bool:
+    weights = _weights_dtype(encoder)
+    dtype = compute_dtype(encoder.device, weights)
+    if encoder.packing == "auto" and dtype not in HALF:  # no kernel computes in float32
+        return False
+    failure = refusal(encoder, list(dict.fromkeys([weights, dtype])))
+    if failure and encoder.packing == "on":
+        raise UserError(f"packing: on: {failure}; set packing: off")
+    if failure and rank() == 0:
+        print(f"note: packing: auto: {failure}; its texts are padded", file=sys.stderr)
+    return failure is None
+
+
+def _weights_dtype(encoder: "TextEncoder") -> torch.dtype:
+    """The type of the backbone's weights while it runs, which FSDP's mixed precision makes another than that of the shards."""
+    if not is_sharded(encoder):
+        return next(encoder.backbone.parameters()).dtype
+    seen: list[torch.dtype] = []
+    linear = next(module for module in encoder.backbone.modules() if isinstance(module, nn.Linear))
+    hook = linear.register_forward_hook(lambda module, _, __: seen.append(module.weight.dtype))
+    with _undisturbed(encoder), torch.no_grad():
+        encoder.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=encoder.device))
+    hook.remove()
+    return seen[0]
+
+
+def refusal(encoder: "TextEncoder", kinds: Sequence[torch.dtype]) -> str | None:
+    """Why an encoder must not be packed, with the difference; None where packing changes nothing.
+
+    Args:
+        encoder: The encoder, on its device.
+        kinds: What it is to compute in: its weights' type first, which shows what the rounding of half precision would hide, then
+            that of autocast, if it is to run in one.
+    """
+    attention = encoder.config._attn_implementation
+    hint = "" if attention in ("sdpa", NAME) else f", attention {attention}"
+    who = f"model '{encoder.model}' ({type(encoder.backbone).__name__}{hint})"
+    for kind in kinds:
+        half = kind if kind in HALF else None
+        try:
+            with torch.autocast(encoder.device.type, half, enabled=kind != kinds[0]):
+                single, neighbours = packing_error(encoder), neighbour_error(encoder)
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as failure:  # no kernel for this GPU or head size, unknown arguments
+            return f"{who} does not run packed ({' '.join(str(failure).split())[:160]})"
+        said = str(kind).removeprefix("torch.")
+        if single > BOUNDS[kind]:
+            return f"{who} gives packed texts vectors that differ by {single:.1e} from single ones ({said}; at most {BOUNDS[kind]:.0e})"
+        if neighbours > EQUAL:
+            return f"{who} lets a text's neighbours change its vector by {neighbours:.1e} ({said}; at most {EQUAL:.0e})"
+    return None
+
+
+def packing_error(encoder: "TextEncoder") -> float:
+    """The greatest relative difference between packed and single texts, of their vectors and of their gradients.
+
+    The texts are a few ragged ones of random tokens, without dropout; the gradient is that of their token embeddings, and is looked
+    at where the backbone trains and its weights are not sharded over ranks.
+
+    Args:
+        encoder: Any encoder; its state, its gradients and its random numbers are left as they were.
+    """
+    trains = any(p.requires_grad for p in encoder.backbone.parameters()) and not is_sharded(encoder)
+    with _undisturbed(encoder), torch.set_grad_enabled(trains):
+        ids, lengths = _texts(encoder)
+        packed = _vectors_and_gradients(encoder, ids, lengths, packed=True)
+        singles = [
+            _vectors_and_gradients(encoder, one, torch.tensor([len(one)]), packed=False)[0]
+            for one in ids.split(lengths.tolist())
+        ]
+    return max(_difference(p, s) for i, single in enumerate(singles) for p, s in zip(packed[i], single, strict=True))
+
+
+def neighbour_error(encoder: "TextEncoder") -> float:
+    """The greatest relative change of a packed text's vector when every other text of the row gets other tokens.
+
+    Args:
+        encoder: Any encoder; it is left as it was.
+    """
+    with _undisturbed(encoder), torch.no_grad():
+        ids, lengths = _texts(encoder)
+        changes = torch.arange(len(lengths)).repeat_interleave(lengths).to(ids.device) % 2 == 1
+        rows = (ids, torch.where(changes, ids.flip(0), ids))
+        before, after = (_vectors_and_gradients(encoder, row, lengths, packed=True) for row in rows)
+    return max(_difference(after[i][0], before[i][0]) for i in range(0, len(lengths), 2))
+
+
+def _texts(encoder: "TextEncoder") -> tuple[Tensor, Tensor]:
+    """(T,) random tokens of a few texts, on the encoder's device, and their (n,) lengths."""
+    limit, window = encoder.tokenizer.max_length, getattr(encoder.config, "sliding_window", None) or 0
+    lengths = torch.tensor([min(n + (window if n == max(LENGTHS) else 0), limit) for n in LENGTHS])
+    padding = {encoder.tokenizer.pad_id, getattr(encoder.config, "pad_token_id", None)}
+    known = torch.tensor([i for i in range(encoder.config.vocab_size) if i not in padding])
+    drawn = torch.randint(len(known), (int(lengths.sum()),), generator=torch.Generator().manual_seed(0))
+    return known[drawn].to(encoder.device), lengths
+
+
+@contextmanager
+def _undisturbed(encoder: "TextEncoder") -> Iterator[None]:
+    """Runs the backbone without dropout and leaves nothing behind, whatever it is in the middle of."""
+    modes = [(module, module.training) for module in encoder.backbone.modules()]
+    kind = encoder.device.type
+    on, half = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    try:
+        encoder.backbone.eval()
+        # Autocast would keep the weights that it casts here, without a gradient, for the training step around this.
+        with torch.inference_mode(False), torch.autocast(kind, half, enabled=on, cache_enabled=False):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _vectors_and_gradients(encoder: "TextEncoder", ids: Tensor, lengths: Tensor, packed: bool) -> list[list[Tensor]]:
+    """Of each text its vector and, where gradients are on, the gradient of its token embeddings, in float32."""
+    embedded: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        embedded.append(output.detach().requires_grad_(torch.is_grad_enabled()))
+        return embedded[0]
+
+    hook = encoder.backbone.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
+    try:
+        if packed:
+            vectors = pool_packed(run_packed(encoder.backbone, ids, lengths), lengths, encoder.pooling)
+        else:
+            hidden = encoder.backbone(input_ids=ids[None]).last_hidden_state
+            vectors = pool(hidden, lengths.to(ids.device), encoder.pooling)
+    finally:
+        hook.remove()
+    found = [[vector] for vector in vectors.detach().float()]
+    if torch.is_grad_enabled():
+        toward = torch.randn(vectors.shape[1], generator=torch.Generator().manual_seed(1)).to(vectors.device)
+        (gradient,) = torch.autograd.grad((vectors.float() @ toward).sum(), embedded[0])
+        for one, part in zip(found, gradient[0].float().split(lengths.tolist()), strict=True):
+            one.append(part)
+    return found
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    """‖found − wanted‖ / ‖wanted‖; infinite where either is not a number."""
+    relative = float((found - wanted).norm() / wanted.norm().clamp(min=1e-12))
+    return relative if relative == relative else float("inf")
