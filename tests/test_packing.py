@@ -23,6 +23,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.export import export_encoder, verify_export
 from lightning_embed.heads import Pooling, pool, pool_packed
 from lightning_embed.packing import plan_rows, positions
+from tests.test_cli import config, losses, refused, run
 from tests.toys import FAMILIES, toy_folder
 
 REFUSED = ("mpnet",)
@@ -225,6 +226,26 @@ def test_pooling_of_a_packed_row_is_that_of_padded_rows(pooling: Pooling) -> Non
     hidden = torch.randn(3, 4, 5, dtype=torch.float64)
     row = torch.cat([one[:n] for one, n in zip(hidden, lengths.tolist(), strict=True)])
     torch.testing.assert_close(pool_packed(row, lengths, pooling), pool(hidden, lengths, pooling))
+
+
+def test_fit_packed_has_the_losses_of_fit_padded(
+    folders: dict[str, str], teacher: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for packing in ("on", "off"):
+        job = config(teacher, Path(folders["llama"]), pairs, tmp_path / packing)
+        run(job, tmp_path, "--report.enabled", "false", "--model.init_args.student.packing", packing)
+        found[packing] = losses(tmp_path / packing)
+    assert len(found["on"]) == 4 and found["on"][0] != found["on"][-1]
+    assert found["on"] == pytest.approx(found["off"], rel=1e-4)
+    job = config(teacher, Path(folders["mpnet"]), pairs, tmp_path / "refused")
+    job["model"]["init_args"]["student"]["packing"] = True  # what YAML reads a bare `on` as
+    said = refused(job, tmp_path, capsys, "--report.enabled", "false")
+    assert (
+        "packing: on: model" in said
+        and re.search(r"differ by \d\.\de-\d\d", said)
+        and said.endswith("set packing: off")
+    )
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, bounds: list[int], left: int, right: int, scale: float) -> Tensor:
