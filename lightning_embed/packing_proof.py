@@ -160,7 +160,7 @@ def _undisturbed(encoder: "TextEncoder") -> Iterator[None]:
     on, half = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     try:
         encoder.backbone.eval()
-        # Autocast would keep the weights that it casts here, without a gradient, for the training step around this.
+        # Autocast keeps the weights that it casts, in older torch even those cast without a gradient, for the step around this.
         with torch.inference_mode(False), torch.autocast(kind, half, enabled=on, cache_enabled=False):
             yield
     finally:
