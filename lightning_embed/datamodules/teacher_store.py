@@ -34,6 +34,7 @@ from lightning_embed.datamodules.store_shard import (
     shard_names,
     write_shard,
 )
+from lightning_embed.errors import UserError
 from lightning_embed.folders import user_cache
 
 FORMAT = 1
@@ -167,9 +168,17 @@ class TeacherStore:
             keys: (n,) distinct content keys.
             vectors: (n, E).
             about: What a person calls this teacher, for identity.json.
+
+        Raises:
+            UserError: If it cannot be written.
         """
-        self._write_identity(about)
-        return Shard(write_shard(self.path, keys, vectors))
+        try:
+            self._write_identity(about)
+            return Shard(write_shard(self.path, keys, vectors))
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: a shard could not be written ({error.strerror or error}); those before it are kept"
+            ) from None
 
     def _write_identity(self, about: str) -> None:
         file = self.path / "identity.json"
