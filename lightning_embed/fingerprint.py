@@ -38,7 +38,8 @@ def weights_hash(folder: Path) -> str:
                 read[key] = hashlib.file_digest(content, lambda: blake2b(digest_size=16)).hexdigest()
         whole.update((known | read)[key].encode())
     if read:
-        _remember(memory, known | read)
+        there = {key: digest for key, digest in known.items() if Path(key.rsplit(" ", 2)[0]).exists()}
+        _remember(memory, there | read)
     return whole.hexdigest()
 
 

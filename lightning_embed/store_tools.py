@@ -60,12 +60,9 @@ def run_tool(config: Any) -> bool:
             Path(file), name, folder, config.import_text, config.import_vector, texts, config.import_prompt
         )
         print(f"teacher store: {new:,} vectors of '{name}' imported; {summary(store)}")
-        prompts = ""
-        if config.import_prompt:
-            prompts = f", prompts: {{query: {config.import_prompt!r}}} (or document)"
-        print(
-            f"to train on them: teacher: {{class_path: StoredTeacher, init_args: {{name: {name}, dim: {store.dim}{prompts}}}}}"
-        )
+        prompts = f", prompts: {{query: {config.import_prompt!r}}}" if config.import_prompt else ""
+        teacher = f"{{class_path: StoredTeacher, init_args: {{name: {name}, dim: {store.dim}{prompts}}}}}"
+        print(f"to train on them: model.init_args.teacher: {teacher}")
     elif config.verify:
         if verify(folder):
             raise SystemExit(1)

@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,8 @@ class TeacherStore:
         group: list[Shard] = []
         for shard in [*(s for s in shards if s.size < SMALL_SHARD), None]:
             if len(group) > 1 and (shard is None or sum(s.size for s in group) >= SMALL_SHARD):
-                merge_shards(self.path, group)
+                with suppress(OSError):  # a full disk: many small shards do as well
+                    merge_shards(self.path, group)
                 group = []
             if shard is not None:
                 group.append(shard)

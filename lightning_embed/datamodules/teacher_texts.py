@@ -110,7 +110,7 @@ def coverage_line(lookup: TeacherLookup, wanted: Sequence[Wanted]) -> str:
         else "the teacher computes the others (python -m lightning_embed cache stores them)"
     )
     if lookup.required:
-        then = "they are all that there is of this teacher"
+        then = "no teacher runs"
     return f"teacher store: {stored:,} of {different:,} {seen} are stored in {lookup.store.path}; {then}"
 
 
