@@ -13,10 +13,12 @@ _HOME = {
     "EmbeddingDataModule": "datamodules",
     "EmbeddingLoss": "losses",
     "EmbeddingModule": "module",
+    "FrozenEncoder": "teacher",
     "LossTerm": "losses",
     "Projection": "heads",
     "PythonDocs": "datamodules",
     "Source": "datamodules",
+    "StoredTeacher": "teacher",
     "TextEncoder": "encoder",
     "UserError": "errors",
 }

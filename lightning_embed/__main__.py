@@ -7,6 +7,7 @@ from lightning_embed import __version__
 
 COMMANDS = {
     "fit": "train a student; without arguments: the default job, on this machine's Python documentation",
+    "cache": "run the teacher once over all texts of a fit and store its vectors; --verify, --import",
     "validate": "score a checkpoint's student on the validation pairs",
     "test": "score a checkpoint's student on the test pairs",
     "predict": "embed texts into a Parquet or .npy file",

@@ -38,22 +38,10 @@ def load_backbone(
     Raises:
         UserError: If the folder has no weights, the layers do not exist, or the backbone has no rotary positions.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
     from transformers.utils import logging
 
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})"
-        ) from None
-    if rope_theta is not None:
-        _set_rope_theta(config, rope_theta, model)
-    config.use_cache = False
-    if dropout is not None:
-        for name, value in config.to_dict().items():
-            if name.endswith(("dropout", "dropout_prob", "pdrop")) and isinstance(value, int | float):
-                setattr(config, name, dropout)
+    config = _config(model, folder, rope_theta, dropout)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     if random_init:
         backbone = AutoModel.from_config(config, dtype=DTYPES[dtype], **options)
@@ -78,6 +66,57 @@ def load_backbone(
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler.requires_grad_(False)  # its output is not read: DDP must not wait for its gradient
     return backbone.train()
+
+
+def outline_backbone(
+    model: str, folder: Path, layers: Sequence[int] | None, rope_theta: float | None, dtype: str
+) -> nn.Module:
+    """What `load_backbone` would give, without its weights: every module, name and shape, on torch's meta device.
+
+    Args:
+        model: What the user wrote, for messages.
+        folder: Where its files are.
+        layers: Which layers to keep, in this order; None: all.
+        rope_theta: θ of its rotary positions; None: the model's own.
+        dtype: `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        UserError: If loading could not succeed: no weights or unreadable ones, layers that do not exist, no rotary positions.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoModel
+
+    config = _config(model, folder, rope_theta, None)
+    require_weights(model, folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):  # reads the header, and holds it against the file's length
+                pass
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"model '{model}': {file} could not be read ({error}); fetch or save it again") from None
+    with torch.device("meta"):
+        backbone = AutoModel.from_config(config, dtype=DTYPES[dtype])
+        return backbone if layers is None else pick_layers(backbone, layers, model)
+
+
+def _config(model: str, folder: Path, rope_theta: float | None, dropout: float | None) -> Any:
+    """The folder's transformers config with the settings written into it."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})"
+        ) from None
+    if rope_theta is not None:
+        _set_rope_theta(config, rope_theta, model)
+    config.use_cache = False
+    if dropout is not None:
+        for name, value in config.to_dict().items():
+            if name.endswith(("dropout", "dropout_prob", "pdrop")) and isinstance(value, int | float):
+                setattr(config, name, dropout)
+    return config
 
 
 def _set_rope_theta(config: Any, theta: float, model: str) -> None:

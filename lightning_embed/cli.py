@@ -1,4 +1,4 @@
-"""The command line of fit, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
+"""The command line of fit, cache, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
+from lightning_embed.caching import CacheTrainer
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
@@ -23,6 +24,7 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.errors import UserError
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.store_tools import add_options, run_tool
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
 RUN_FOLDER = "LIGHTNING_EMBED_RUN"
@@ -55,12 +57,14 @@ class EmbedCLI(LightningCLI):
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
         """Only the command asked for: a parser costs a quarter of a second."""
-        return {cls.command: LightningCLI.subcommands()[cls.command]}
+        return {cls.command: (LightningCLI.subcommands() | {"cache": {"model", "datamodule"}})[cls.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
         parser.set_defaults({"trainer.log_every_n_steps": 10})
-        if self.command == "fit":
+        if self.command == "cache":
+            add_options(parser)
+        if self.command in ("fit", "cache"):  # cache reads the configuration of fit
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
@@ -77,8 +81,12 @@ class EmbedCLI(LightningCLI):
             parser.add_lightning_class_args(PredictionWriter, "output")
 
     def before_instantiate_classes(self) -> None:
-        """Settles the run's folder, and what hangs on it."""
+        """Settles the run's folder, and what hangs on it; does what needs no model."""
         config = self.config[self.command]
+        if self.command == "cache":
+            if run_tool(config):
+                raise SystemExit(0)
+            return
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
         config.trainer.default_root_dir = str(folder)
         if self.command == "fit" and config.checkpoint.dirpath is None:
@@ -162,7 +170,7 @@ def _quiet() -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """Runs `fit`, `validate`, `test` or `predict`.
+    """Runs `fit`, `cache`, `validate`, `test` or `predict`.
 
     Args:
         arguments: The command line, the command first.
@@ -177,6 +185,7 @@ def run(arguments: list[str]) -> None:
         EmbedCLI(
             EmbeddingModule,
             EmbeddingDataModule,
+            trainer_class=CacheTrainer if command == "cache" else L.Trainer,
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,

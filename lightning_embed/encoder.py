@@ -100,10 +100,12 @@ class TextEncoder(nn.Module):
         said = read_settings(folder)
         self.model, self.folder = model, folder
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
-        self.backbone = load_backbone(model, folder, layers, rope_theta, random_init, dtype, attention, dropout)
-        config: Any = self.backbone.config
+        self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
+        self._attention, self._dropout = attention, dropout
+        shape = self._build()
+        config: Any = shape.config
         prompts = said.prompts if prompts is None else prompts
-        limit = position_limit(self.backbone)
+        limit = position_limit(shape)
         wanted = max_length or said.max_length or limit or config.max_position_embeddings
         if limit is not None and wanted > limit:
             raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
@@ -116,6 +118,29 @@ class TextEncoder(nn.Module):
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
+
+    def _load(self) -> nn.Module:
+        """The backbone with its weights."""
+        return load_backbone(
+            self.model,
+            self.folder,
+            self.layers,
+            self.rope_theta,
+            self.random_init,
+            self.dtype,
+            self._attention,
+            self._dropout,
+        )
+
+    def _build(self) -> nn.Module:
+        """Makes the backbone, and returns what tells its sizes; `FrozenEncoder` puts the first off."""
+        self.backbone = self._load()
+        return self.backbone
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights of the backbone."""
+        return sum(p.numel() for p in self.backbone.parameters())
 
     @property
     def config(self) -> Any:

@@ -16,6 +16,7 @@ from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
 from lightning_embed.schedulers import WarmupSchedule
+from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 
 
@@ -44,7 +45,8 @@ class EmbeddingModule(L.LightningModule):
     Args:
         student: The encoder that trains.
         losses: Name -> loss and weight; `train/<name>` is logged for each.
-        teacher: The frozen encoder; None where no loss needs one.
+        teacher: The frozen encoder, loaded when it is first needed (never, if all its vectors are stored), or a `StoredTeacher`; a plain
+            `TextEncoder` does too, without the store. None where no loss needs one.
         projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
         optimizer: Makes the optimizer from parameter groups; None: torch.optim.AdamW.
         lr_scheduler: Makes the learning-rate schedule, advanced each step; None: constant.
@@ -54,7 +56,7 @@ class EmbeddingModule(L.LightningModule):
         self,
         student: TextEncoder,
         losses: dict[str, LossTerm],
-        teacher: TextEncoder | None = None,
+        teacher: FrozenEncoder | StoredTeacher | TextEncoder | None = None,
         projection: Projection | None = None,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -79,13 +81,19 @@ class EmbeddingModule(L.LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
 
-    teacher: TextEncoder | None
+    teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
 
     @property
     def tokenizers(self) -> dict[str, TextTokenizer]:
-        """What the DataModule tokenises with: `student` and, if there is one, `teacher`."""
+        """What the DataModule tokenises with: `student` and, if there is one that can read, `teacher`."""
         encoders = {"student": self.student, "teacher": self.teacher}
-        return {name: encoder.tokenizer for name, encoder in encoders.items() if encoder is not None}
+        return {name: encoder.tokenizer for name, encoder in encoders.items() if isinstance(encoder, TextEncoder)}
+
+    @property
+    def teacher_roles(self) -> frozenset[str]:
+        """The roles whose teacher vectors some loss needs, whatever its weight is now."""
+        named = [term.loss.requires | term.loss.uses for term in self.terms.values()]
+        return frozenset(role for role in ROLES if any({"teacher", role} <= names for names in named))
 
     def active(self) -> dict[str, tuple[EmbeddingLoss, float]]:
         """The losses whose weight is not 0 at this step, with their weights."""
@@ -103,12 +111,7 @@ class EmbeddingModule(L.LightningModule):
         roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
         guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
         vectors = split(self.student, batch.student, roles)
-        teacher = {role: batch.teacher_vectors[role] for role in guided if role in batch.teacher_vectors}
-        missing = [role for role in guided if role not in teacher]
-        if missing and self.teacher is not None:
-            with torch.no_grad():
-                found = split(self.teacher, batch.teacher, missing)
-            teacher |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
+        teacher = teacher_vectors(self.teacher, batch, guided)
         return EmbeddingBatch(
             student={role: v.float() for role, v in vectors.items()},
             teacher=teacher,
@@ -217,7 +220,24 @@ class EmbeddingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def split(encoder: TextEncoder, columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
+@torch.no_grad()
+def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterable[str]) -> dict[str, Tensor]:
+    """Role -> (n, E) unit vectors of the teacher: the stored ones where the batch has them, else its own.
+
+    Args:
+        teacher: The teacher; None: only stored ones are there.
+        batch: B rows, on the device where the teacher runs.
+        roles: Which columns.
+    """
+    vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
+    missing = [role for role in roles if role not in vectors]
+    if missing and teacher is not None:
+        found = split(teacher, batch.teacher, missing)
+        vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
+    return vectors
+
+
+def split(encoder: nn.Module, columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
     """Encodes several columns in one go and gives each its vectors: role -> (n, D).
 
     Args:

@@ -1,6 +1,7 @@
 """Text to ragged tokens: prompts, truncation with a count of what it cost, and the end token that last-token pooling reads."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ class TextTokenizer:
         if not hasattr(self, "_id"):
             self._id = (self._rust.to_str(), tuple(sorted(self.prompts.items())))
         return self._id
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with the tokens that a text becomes, but for prompts and maximum length."""
+        self._rust.no_truncation()
+        whole = self._rust.to_str()
+        self._cut_at(self._cut)
+        return blake2b(whole.encode(), digest_size=16).hexdigest()
 
     @property
     def pad_id(self) -> int:

@@ -18,8 +18,9 @@ from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport
 from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
-from lightning_embed.module import EmbeddingModule, split
+from lightning_embed.module import EmbeddingModule, split, teacher_vectors
 from lightning_embed.pretrained import folder_bytes
+from lightning_embed.teacher import StoredTeacher
 
 METRIC = "ndcg@10"
 SPEED_TEXTS = 512
@@ -93,8 +94,8 @@ class Report(L.Callback):
         self.cut = self._all_cut(trainer)
         after = self._grid(trainer, pl_module.student) if self._has_test(trainer) else []  # type: ignore[arg-type]
         teacher = pl_module.teacher
-        teachers = self._grid(trainer, teacher) if isinstance(teacher, TextEncoder) and self._has_test(trainer) else []
-        reference = self._validated(trainer, teacher) if isinstance(teacher, TextEncoder) else None
+        teachers = self._grid(trainer, teacher) if self._knows(trainer, teacher, "test") else []  # type: ignore[arg-type]
+        reference = self._validated(trainer, teacher) if self._knows(trainer, teacher, "validation") else None  # type: ignore[arg-type]
         if trainer.is_global_zero:
             assert isinstance(pl_module, EmbeddingModule)
             before = [GridRow(**row) for row in self.before]
@@ -105,29 +106,38 @@ class Report(L.Callback):
     def _has_test(trainer: L.Trainer) -> bool:
         return bool(_data(trainer).rows("test"))
 
-    def _grid(self, trainer: L.Trainer, encoder: TextEncoder) -> list[GridRow]:
+    @staticmethod
+    def _knows(trainer: L.Trainer, teacher: Any, split: str) -> bool:
+        """Whether the teacher can give the vectors of a split's pairs."""
+        if not _data(trainer).rows(split):
+            return False
+        known = isinstance(teacher, StoredTeacher) and _data(trainer).teacher_is_stored(split)
+        return known or isinstance(teacher, TextEncoder)
+
+    def _grid(self, trainer: L.Trainer, encoder: TextEncoder | StoredTeacher) -> list[GridRow]:
         """The dims x precision grid of an encoder on the test pairs (every rank takes part)."""
         collected = self._collect(trainer, encoder, _data(trainer).test_dataloader())
         queries, documents, relevant = (tensor.cpu() for tensor in collected.vectors())
         return robustness_grid(queries, documents, relevant, self.dims or default_dims(encoder.dim))
 
-    def _validated(self, trainer: L.Trainer, teacher: TextEncoder) -> float | None:
+    def _validated(self, trainer: L.Trainer, teacher: TextEncoder | StoredTeacher) -> float:
         """The teacher's score on the validation pairs, which the student's curve is drawn beside."""
-        if not _data(trainer).rows("validation"):
-            return None
         return self._collect(trainer, teacher, _data(trainer).val_dataloader()).compute()[METRIC]
 
     @staticmethod
-    def _collect(trainer: L.Trainer, encoder: TextEncoder, batches: Iterable[TokenBatch]) -> PairRetrieval:
-        """The vectors of all pairs."""
-        metric = PairRetrieval().to(encoder.device)
-        own = encoder is trainer.lightning_module.student
+    def _collect(
+        trainer: L.Trainer, encoder: TextEncoder | StoredTeacher, batches: Iterable[TokenBatch]
+    ) -> PairRetrieval:
+        """The vectors of all pairs; of the teacher's, the stored ones where they are."""
+        device = encoder.device if isinstance(encoder, TextEncoder) else trainer.lightning_module.device
+        metric = PairRetrieval().to(device)
+        own, roles = encoder is trainer.lightning_module.student, [ANCHOR, POSITIVE]
         training = encoder.training
         encoder.eval()
         for batch in batches:
-            moved = batch.to(encoder.device)
+            moved = batch.to(device)
             with torch.inference_mode():
-                vectors = split(encoder, moved.student if own else moved.teacher, [ANCHOR, POSITIVE])
+                vectors = split(encoder, moved.student, roles) if own else teacher_vectors(encoder, moved, roles)
             metric.update(vectors[ANCHOR], vectors[POSITIVE], moved.keys[POSITIVE])
         encoder.train(training)
         return metric
@@ -158,8 +168,14 @@ class Report(L.Callback):
         ]
         models = []
         for name, encoder in ((TEACHER, module.teacher), (BEFORE, module.student), (AFTER, module.student)):
-            if isinstance(encoder, TextEncoder) and (grids[name] or name != BEFORE):
+            if isinstance(encoder, StoredTeacher):
+                models.append(ModelReport(name, encoder.dim, grid=grids[name]))
+            elif encoder is not None and (grids[name] or name != BEFORE):
                 models.append(self._model(trainer, name, encoder, grids[name], exported))
+        if isinstance(module.teacher, StoredTeacher) or not getattr(module.teacher, "loaded", True):
+            notes.append(
+                "The teacher's vectors came from the store: it was not loaded, and its speed was not measured."
+            )
         training = TrainingFacts(
             trainer.global_step,
             self.rows,
@@ -180,13 +196,14 @@ class Report(L.Callback):
         self, trainer: L.Trainer, name: str, encoder: TextEncoder, grid: list[GridRow], exported: str
     ) -> ModelReport:
         size = folder_bytes(encoder.folder) if name == TEACHER else folder_bytes(exported) if exported else None
+        timed = grid and name != BEFORE and getattr(encoder, "loaded", True)
         return ModelReport(
             name,
             encoder.dim,
-            sum(p.numel() for p in encoder.backbone.parameters()),
+            encoder.parameter_count,
             size,
             int(encoder.config.num_hidden_layers),
-            self.speed(trainer, encoder) if grid and name != BEFORE else None,
+            self.speed(trainer, encoder) if timed else None,
             grid,
         )
 

@@ -14,6 +14,7 @@ from lightning_embed.datamodules.labelled import label_id
 from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.teacher_lookup import TeacherLookup
 from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer
 
@@ -97,8 +98,9 @@ def token_batch(
     teacher: TextTokenizer | None,
     prompt_of: dict[str, str],
     max_length: int | None = None,
+    stored: TeacherLookup | None = None,
 ) -> TokenBatch:
-    """Tokenises a batch for the student and, if there is one, the teacher.
+    """Tokenises a batch for the student and, where its vectors are not stored, the teacher.
 
     Args:
         texts: The batch.
@@ -106,12 +108,16 @@ def token_batch(
         teacher: The teacher's; where it gives the same tokens as the student's, they are made once.
         prompt_of: Role -> whose prompt it gets.
         max_length: Tokens after which texts are cut, where the tokenizers do not cut them sooner.
+        stored: The teacher's stored vectors, if any.
     """
     batch = TokenBatch({}, rows=texts.rows, source=texts.source)
     for role, column in texts.texts.items():
         batch.student[role], cut, lost = student(column, prompt_of[role], max_length)
         batch.texts_cut, batch.tokens_lost = batch.texts_cut + cut, batch.tokens_lost + lost
-        if teacher is not None:
+        vectors = None if stored is None else stored.vectors(texts, role, prompt_of[role], max_length)
+        if vectors is not None:
+            batch.teacher_vectors[role] = vectors
+        elif teacher is not None:
             same = teacher == student
             batch.teacher[role] = batch.student[role] if same else teacher(column, prompt_of[role], max_length)[0]
         batch.keys[role] = torch.tensor([text_key(text) for text in column], dtype=torch.long)
@@ -153,6 +159,7 @@ class Steps(Dataset[TokenBatch]):
         world: W, number of ranks.
         balance: Whether ranks share a step's rows by their length; if not, rank r takes every W-th row from its r-th on.
         no_duplicates: Whether equal texts are kept out of a batch.
+        stored: The teacher's stored vectors, if any.
     """
 
     def __init__(
@@ -165,8 +172,9 @@ class Steps(Dataset[TokenBatch]):
         world: int = 1,
         balance: bool = False,
         no_duplicates: bool = False,
+        stored: TeacherLookup | None = None,
     ) -> None:
-        self.sources, self.student, self.teacher = sources, student, teacher
+        self.sources, self.student, self.teacher, self.stored = sources, student, teacher, stored
         self.rank, self.world, self.balance = rank, world, balance
         self.plan = plan
         self.steps = NoDuplicates(plan, self._keys) if no_duplicates else plan
@@ -185,7 +193,7 @@ class Steps(Dataset[TokenBatch]):
             share = whole.rows[self.rank :: self.world]
             texts = text_batch(rows, Step(whole.source, share, whole.epoch, whole.key))
         prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
-        return token_batch(texts, self.student, self.teacher, prompt_of, rows.source.max_length)
+        return token_batch(texts, self.student, self.teacher, prompt_of, rows.source.max_length, self.stored)
 
     def _keys(self, step: Step) -> list[frozenset[int]]:
         """Keys of the texts of each row."""

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from lightning_embed.datamodules.docstring_text import STDLIB, public_name, read, source_files, source_pairs
 from lightning_embed.errors import UserError
+from lightning_embed.folders import user_cache
 
 Row = dict[str, str]
 """`anchor`, `positive`, `name` (dotted, for display), `module` (the file's dotted path) and `package`."""
@@ -69,8 +70,7 @@ def build(
     """
     versions = _versions(packages, search_path)
     key = _digest(json.dumps([_FORMAT, platform.python_version(), max_pairs, versions]))
-    root = Path(cache_dir) if cache_dir else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lightning_embed"
-    folder = root.expanduser() / f"docstrings-{key}"
+    folder = (Path(cache_dir).expanduser() if cache_dir else user_cache()) / f"docstrings-{key}"
     if _is_complete(folder):
         return folder
     print(f"reading docstrings of {len(versions)} packages, once ...", file=sys.stderr, flush=True)

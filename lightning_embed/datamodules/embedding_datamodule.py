@@ -1,6 +1,7 @@
 """EmbeddingDataModule: sources in, batches of tokens out, the same rows in the same order however often the run was killed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.teacher_lookup import TeacherLookup, open_lookup
+from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.messages import note
 from lightning_embed.tokenizer import TextTokenizer
@@ -44,6 +47,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         max_bad_share: The share of a source's rows, 0 to 1, that may be left out.
         num_workers: Worker processes of each loader; 0 reads in the training process.
         seed: Which order the rows come in.
+        teacher_store: Folder of stored teacher vectors, which `cache` fills and `fit` uses; None: the user's cache folder; `off`: no
+            stored vector is used.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         max_bad_share: float = 0.01,
         num_workers: int = 1,
         seed: int = 0,
+        teacher_store: str | None = None,
     ) -> None:
         super().__init__()
         if global_batch_size < 1 or eval_batch_size < 1:
@@ -71,9 +77,10 @@ class EmbeddingDataModule(L.LightningDataModule):
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
         self.mixture, self.mixture_temperature, self.no_duplicates = mixture, mixture_temperature, no_duplicates
         self.bad_rows = BadRows(on_bad_row, max_bad_share)
-        self.num_workers, self.seed = num_workers, seed
+        self.num_workers, self.seed, self.teacher_store = num_workers, seed, teacher_store
         self.tokenizers: dict[str, TextTokenizer] = {}
         self._opened: dict[str, list[Rows]] = {}
+        self._stored: TeacherLookup | None = None
         self._resumed: dict[str, Any] | None = None
 
     def sources(self, split: str) -> list[Source]:
@@ -97,11 +104,44 @@ class EmbeddingDataModule(L.LightningDataModule):
             raise UserError(
                 "`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'"
             )
+        if stage == "fit" and self.trainer is not None:
+            self._open_store(self.trainer)
         if self.trainer is not None and self.bad_rows.found:
             listing = Path(self.trainer.default_root_dir) / "bad_rows.jsonl"
             if self.trainer.is_global_zero:
                 self.bad_rows.write(listing)
             note(f"{len(self.bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
+
+    def _open_store(self, trainer: L.Trainer) -> None:
+        """Finds the teacher's stored vectors and says how many of the texts have one."""
+        module: Any = trainer.lightning_module
+        self._stored = open_lookup(getattr(module, "teacher", None), self.teacher_store)
+        if self._stored is None:
+            return
+        self._stored = replace(self._stored, roles=module.teacher_roles)
+        if trainer.is_global_zero and self._stored.roles:
+            splits = ("train",) if self._stored.required else ("train", "validation", "test")
+            print(coverage_line(self._stored, self.teacher_texts(splits, self._stored.roles)), flush=True)
+
+    def teacher_texts(self, splits: Sequence[str], roles: frozenset[str]) -> list[Wanted]:
+        """The sources of some splits, each with the roles whose teacher vectors are used.
+
+        Args:
+            splits: `train`, `validation`, `test`.
+            roles: Those of the losses, which training uses.
+        """
+        return [one for split in splits for one in wanted_roles(self.rows(split), split, roles)]
+
+    def teacher_is_stored(self, split: str) -> bool:
+        """Whether every pair of a split has its teacher's vectors in the store.
+
+        Args:
+            split: `validation` or `test`.
+        """
+        if self._stored is None:
+            return False
+        stored, different = count_stored(self._stored.for_split(split), self.teacher_texts([split], frozenset()))
+        return stored == different
 
     def rows(self, split: str) -> list[Rows]:
         """The opened sources of a split, opened at the first call.
@@ -168,6 +208,7 @@ class EmbeddingDataModule(L.LightningDataModule):
             world,
             balance=training,
             no_duplicates=training and self.no_duplicates,
+            stored=None if self._stored is None else self._stored.for_split(split),
         )
         if self.num_workers:
             # the workers are the parallelism, and they are forked

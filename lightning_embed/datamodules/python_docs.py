@@ -21,6 +21,7 @@ class PythonDocs(EmbeddingDataModule):
         eval_batch_size: Rows of an evaluation step over all ranks together.
         num_workers: Worker processes of each loader.
         seed: Which order the rows come in.
+        teacher_store: Folder of stored teacher vectors; None: the user's cache folder; `off`: no stored vector is used.
     """
 
     def __init__(
@@ -32,9 +33,14 @@ class PythonDocs(EmbeddingDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 1,
         seed: int = 0,
+        teacher_store: str | None = None,
     ) -> None:
         super().__init__(
-            global_batch_size=global_batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
+            global_batch_size=global_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            teacher_store=teacher_store,
         )
         self.packages: Sequence[str] | None = packages
         self.cache_dir, self.max_pairs = cache_dir, max_pairs

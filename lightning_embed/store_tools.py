@@ -1,0 +1,91 @@
+"""What `cache` does beside filling the store: `--verify` and `--import`."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_embed.caching import summary
+from lightning_embed.datamodules.store_shard import shard_names
+from lightning_embed.datamodules.teacher_lookup import OFF, store_folder
+from lightning_embed.datamodules.teacher_store import bad_shards, stored_teachers
+from lightning_embed.given import import_given
+
+
+def add_options(parser: LightningArgumentParser) -> None:
+    """Adds the options of `cache`.
+
+    Args:
+        parser: Its parser.
+    """
+    kind = str | None
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="Read every stored vector of every teacher and name the damaged shards (exit code 1 if there is one); change nothing.",
+    )
+    parser.add_argument(
+        "--import",
+        type=kind,
+        metavar="FILE",
+        help="Store given vectors, such as an API's, instead of running a teacher. FILE is Parquet with a column of texts and one of "
+        "vectors, or an (n, E) .npy with its n texts beside it: NAME.txt, one a line, or NAME.jsonl.",
+    )
+    parser.add_argument("--import_name", type=str, default="", help="What the teacher that gave the vectors is called.")
+    parser.add_argument("--import_text", type=str, default="text", help="The column (or JSON key) of the texts.")
+    parser.add_argument("--import_vector", type=str, default="vector", help="The Parquet column of the vectors.")
+    parser.add_argument("--import_texts", type=kind, metavar="FILE", help="The texts of a .npy, if not beside it.")
+    parser.add_argument(
+        "--import_prompt", type=str, default="", help="What stood before each text when the vectors were made."
+    )
+
+
+def run_tool(config: Any) -> bool:
+    """Does what `--verify` or `--import` ask for; returns whether one of them was given.
+
+    Args:
+        config: The parsed configuration of `cache`.
+
+    Raises:
+        SystemExit: With code 1 if `--verify` found a damaged shard.
+        UserError: If vectors cannot be imported.
+    """
+    setting = config.data.get("init_args", {}).get("teacher_store")
+    folder = store_folder(None if setting == OFF else setting)
+    file = config.get("import")
+    if file is not None:
+        name = config.import_name
+        texts = None if config.import_texts is None else Path(config.import_texts)
+        store, new = import_given(
+            Path(file), name, folder, config.import_text, config.import_vector, texts, config.import_prompt
+        )
+        print(f"teacher store: {new:,} vectors of '{name}' imported; {summary(store)}")
+        prompts = f", prompts: {{query: {config.import_prompt!r}}}" if config.import_prompt else ""
+        teacher = f"{{class_path: StoredTeacher, init_args: {{name: {name}, dim: {store.dim}{prompts}}}}}"
+        print(f"to train on them: model.init_args.teacher: {teacher}")
+    elif config.verify:
+        if verify(folder):
+            raise SystemExit(1)
+    else:
+        return False
+    return True
+
+
+def verify(folder: Path) -> int:
+    """Reads all shards of all teachers, prints what it finds, and returns how many shards are bad.
+
+    Args:
+        folder: Folder of all stored teachers.
+    """
+    teachers = stored_teachers(folder)
+    if not teachers:
+        print(f"teacher store: nothing is stored in {folder}")
+    total = 0
+    for path, identity in teachers.items():
+        bad = bad_shards(path)
+        for name, reason in bad.items():
+            print(f"bad: {path / name} ({reason})")
+        found = f"{len(bad)} bad, `cache` computes them again" if bad else "all checksums are right"
+        print(f"teacher store: {path}, {identity.get('teacher', '')}: {len(shard_names(path))} shards, {found}")
+        total += len(bad)
+    return total

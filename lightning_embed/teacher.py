@@ -1,0 +1,142 @@
+"""Teachers: an encoder that is loaded when it is first needed, and one that is known by its stored vectors alone."""
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from lightning_embed.backbone import outline_backbone
+from lightning_embed.batch import Tokens
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.fingerprint import config_hash, weights_hash
+
+
+class FrozenEncoder(TextEncoder):
+    """A `TextEncoder` that never trains, and whose weights are loaded when they are first used.
+
+    Tokenizer, prompts, sizes and identity are known before; that the weight files are there and whole is checked at once. So a run
+    whose teacher vectors are all in the store never loads the teacher. Its arguments are those of `TextEncoder`.
+    """
+
+    outline: nn.Module
+    required = False
+
+    def _build(self) -> nn.Module:
+        # an empty buffer: it moves with .to(device), and so tells where weights that come later belong
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+        if self.random_init:  # what random numbers give depends on when they are drawn: now, as for any encoder
+            outline = super()._build()
+        else:
+            outline = outline_backbone(self.model, self.folder, self.layers, self.rope_theta, self.dtype)
+        object.__setattr__(self, "outline", outline)
+        return outline
+
+    def _load(self) -> nn.Module:
+        return super()._load().to(self.device).eval().requires_grad_(False)
+
+    def __getattr__(self, name: str) -> Any:
+        """Loads the backbone for whoever asks for it first; torch's modules come here for what they do not have yet."""
+        if name == "backbone" and not self.loaded:
+            with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a run draws alike, loaded or not
+                self.backbone = self._load()
+        return super().__getattr__(name)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return "backbone" in self.__dict__.get("_modules", {})
+
+    @property
+    def config(self) -> Any:
+        """The backbone's transformers config."""
+        return self.outline.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, or will be."""
+        place = self._place
+        assert isinstance(place, Tensor)
+        return place.device
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights of the backbone, loaded or not."""
+        return sum(p.numel() for p in self.outline.parameters())
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        """Stays in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, tokens: Tokens) -> Tensor:
+        """One vector per text, as `TextEncoder.forward` gives it, without a gradient.
+
+        Args:
+            tokens: n ragged texts.
+
+        Returns:
+            (n, D).
+        """
+        return super().forward(tokens)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Text before each text, by role of prompt."""
+        return self.tokenizer.prompts
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a text is cut."""
+        return self.tokenizer.max_length
+
+    def identity(self) -> dict[str, Any] | None:
+        """All that its vectors hang on but the text, prompt and length; None for random weights, which no file holds."""
+        if self.random_init:
+            return None
+        return {
+            "weights": weights_hash(self.folder),
+            "config": config_hash(self.folder),
+            "tokenizer": self.tokenizer.fingerprint(),
+            "pooling": self.pooling,
+            "dim": self.dim,
+            "layers": self.layers,
+            "rope_theta": self.rope_theta,
+            "dtype": self.dtype,
+        }
+
+
+class StoredTeacher(nn.Module):
+    """A teacher of which only vectors are known, such as an API's: those that `cache --import` put under a name.
+
+    Args:
+        name: The name that they were imported under.
+        dim: E, entries of each.
+        prompts: Text that was put before each text when they were made, by role (`query`, `document`); None: none.
+    """
+
+    tokenizer = None
+    max_length = None
+    required = True
+
+    def __init__(self, name: str, dim: int, prompts: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.name, self.dim, self.prompts = name, dim, dict(prompts or {})
+
+    def identity(self) -> dict[str, Any]:
+        """Name and size."""
+        return given_identity(self.name, self.dim)
+
+    def forward(self, tokens: Tokens) -> NoReturn:
+        """Raises `UserError`: there is nothing to run."""
+        raise UserError(f"teacher '{self.name}' is known by its stored vectors alone and cannot embed another text")
+
+
+def given_identity(name: str, dim: int) -> dict[str, Any]:
+    """The identity of vectors that were given: what their owner calls them.
+
+    Args:
+        name: The name.
+        dim: E.
+    """
+    return {"name": name, "dim": dim}
