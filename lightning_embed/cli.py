@@ -159,6 +159,7 @@ def _quiet() -> None:
         ".*`isinstance\\(treespec.*",
         ".*litlogger.*",
         ".*GPU available but not used.*",
+        ".*Total length of `DataLoader` across ranks is zero.*",
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings(
