@@ -2,7 +2,7 @@
 
     weights      P·w                       gradients    4·T                      optimizer    8·T (AdamW's two moments)
     activations  N · [ Σ n·l · e·(k·H + m·I) + q·e·A · Σ n·l² ]
-    teacher      P_t·w_t, and one layer of its largest chunk
+    teacher      P_t·w_t, and n·l · e·(4·H_t + m·I_t) of its largest chunk, of which nothing is kept
     losses       vectors 4·3·(B + M)·D, and 3 slices of the (B, M) matrix of similarities
 
 P parameters of w bytes, T of them trainable, N layers, H hidden, I intermediate, A attention heads; n texts of l tokens (padding
@@ -73,7 +73,9 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
     config: Any = backbone.config
     hidden = int(config.hidden_size)
     rates = [v for k, v in config.to_dict().items() if k.endswith(("dropout", "dropout_prob", "pdrop"))]
-    attention = [v for k, v in config.to_dict().items() if k.startswith("attention") and k.endswith(("dropout", "dropout_prob"))]
+    attention = [
+        v for k, v in config.to_dict().items() if k.startswith("attention") and k.endswith(("dropout", "dropout_prob"))
+    ]
     intermediate = int(getattr(config, "intermediate_size", 4 * hidden))
     gated = any(name.endswith(("gate_proj", "mlp.Wi")) for name, _ in backbone.named_modules())
     fused = config._attn_implementation != "eager" and (on_gpu or not any(attention))
@@ -91,22 +93,32 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
     )
 
 
-def activations(size: Size, chunks: Sequence[Chunk], mixed: bool = False, layers: int | None = None) -> int:
+def activations(size: Size, chunks: Sequence[Chunk], mixed: bool = False) -> int:
     """Bytes that the backward pass finds kept of some forwards.
 
     Args:
         size: The backbone.
         chunks: The forwards that are kept at once.
         mixed: Whether they run in mixed precision.
-        layers: How many layers are kept; None: all.
     """
     each = 2 if mixed else 4
     wide = {(False, False): 9, (True, False): 12, (False, True): 13, (True, True): 17}[size.gated, mixed]
     token = (wide + 2 * size.dropout) * size.hidden + (4 if size.gated else 2) * size.intermediate
     matrices = 0 if size.fused else 3 if size.dropout else 1
     tokens, squares = sum(n * length for n, length in chunks), sum(n * length**2 for n, length in chunks)
-    kept = size.layers if layers is None else layers
-    return kept * each * (tokens * token + matrices * size.heads * squares)
+    return size.layers * each * (tokens * token + matrices * size.heads * squares)
+
+
+def passing(size: Size, chunk: Chunk, mixed: bool = False) -> int:
+    """Bytes that a forward without a gradient needs at its height.
+
+    Args:
+        size: The backbone.
+        chunk: The forward.
+        mixed: Whether it runs in mixed precision.
+    """
+    wide = 4 * size.hidden + (4 if size.gated else 2) * size.intermediate
+    return (2 if mixed else 4) * chunk[0] * chunk[1] * wide
 
 
 def estimate(
@@ -134,7 +146,7 @@ def estimate(
         gradients=4 * student.trainable,
         optimizer=8 * student.trainable,
         activations=activations(student, chunks, mixed),
-        teacher=0 if teacher is None else teacher.weight_bytes + activations(teacher, [teacher_chunk], mixed, layers=1),
+        teacher=0 if teacher is None else teacher.weight_bytes + passing(teacher, teacher_chunk, mixed),
         losses=4 * 3 * (anchors + documents) * student.hidden + 4 * 3 * min(anchors * documents, max(SLICE, documents)),
     )
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
+from lightning_embed.doctor.words import share, size
 
 CUT = 0.05
 REPEATED_ROWS = 0.05
-REPEATED_TEXTS = 0.5
-"""Share of the rows whose anchor, or whose positive, came before. (Several anchors of one positive are quite usual.)"""
+REPEATED_ANCHORS = 0.5
 OWN = 0.01
 IN_BATCH = 0.01
 MANY_EPOCHS = 20
@@ -24,22 +24,40 @@ def source_advice(source: SourceFacts) -> Iterable[str]:
     name = f"source '{source.title}'"
     for role in source.roles:
         if role.cut > CUT:
-            chunk = ", or cut them in pieces with long_texts: chunk" if role.role == "positive" and source.split == "train" else ""
+            chunk = (
+                ", or cut them in pieces with long_texts: chunk"
+                if role.role == "positive" and source.split == "train"
+                else ""
+            )
             yield (
-                f"{name}: {role.cut:.0%} of its {role.role} texts are longer than {role.max_length} tokens and are cut, by which "
-                f"{role.lost:.0%} of their tokens are lost: raise max_length (the longest has {role.most:,} tokens){chunk}"
+                f"{name}: {share(role.cut)} of its {role.role} texts are longer than {role.max_length} tokens and are cut, by which "
+                f"{share(role.lost)} of their tokens are lost: raise max_length (the longest has {role.most:,} tokens){chunk}"
             )
     repeats = source.repeats
     shares = (
-        ("row", repeats.row, REPEATED_ROWS, "rows repeat an earlier row: take them out, or they count more than the others"),
-        ("anchor", repeats.anchor, REPEATED_TEXTS, "rows repeat an earlier row's anchor: make one row of them, with a list of positives"),
-        ("positive", repeats.positive, REPEATED_TEXTS, "rows repeat an earlier row's positive: few documents say little of others"),
+        (
+            "row",
+            repeats.row,
+            REPEATED_ROWS,
+            "rows repeat an earlier row: take them out, or they count more than the others",
+        ),
+        (
+            "anchor",
+            repeats.anchor,
+            REPEATED_ANCHORS,
+            "rows repeat an earlier row's anchor: make one row of them, with a list of positives",
+        ),
         ("own", repeats.own, OWN, "rows have the anchor as the positive, which teaches nothing: take them out"),
-        ("false", repeats.false_negative, OWN, "rows name their own anchor or positive as a negative: take it off their negatives"),
+        (
+            "false",
+            repeats.false_negative,
+            OWN,
+            "rows name their own anchor or positive as a negative: take it off their negatives",
+        ),
     )
     many_rows = repeats.row > REPEATED_ROWS * repeats.rows
     for what, count, most, said in shares:
-        if count > most * repeats.rows and not (what in ("anchor", "positive") and many_rows):
+        if count > most * repeats.rows and not (what == "anchor" and many_rows):
             yield f"{name}: {count:,} of {repeats.rows:,} {said}"
     if source.tiny_classes:
         yield (
@@ -68,10 +86,9 @@ def batch_advice(source: SourceFacts, batch: BatchFacts, no_duplicates: bool, co
             f"{name}: the run ends before its first batch: raise trainer.max_steps or the source's weight, or take "
             "mixture: round_robin"
         )
-    if batch.repeated > IN_BATCH and not no_duplicates:
-        effect = "which are no negatives of each other" if contrastive else "which are learnt twice over"
+    if batch.repeated > IN_BATCH and not no_duplicates and not source.classes:
         yield (
-            f"{name}: in {batch.repeated:.0%} of a batch's rows a text stands that another row of the batch has too, {effect}: "
+            f"{name}: {share(batch.repeated)} of a batch's rows have an anchor or positive that another row of the batch has too: "
             "set data.no_duplicates: true"
         )
     if contrastive and batch.negatives_least == 0:
@@ -102,17 +119,19 @@ def plan_advice(found: Diagnosis) -> Iterable[str]:
             )
         if epochs < SMALL_PART:
             yield (
-                f"trainer.max_steps {found.steps:,}: an epoch has {found.steps_per_epoch:,} steps, so {epochs:.1%} of the data is read: "
+                f"trainer.max_steps {found.steps:,}: an epoch has {found.steps_per_epoch:,} steps, so {share(epochs)} of the data is read: "
                 "raise max_steps, or leave it so if that is meant"
             )
     if found.memory_there is not None and found.memory.total > found.memory_there:
         yield (
-            f"the longest batch needs about {found.memory.total / 1e9:.1f} GB, and there are {found.memory_there / 1e9:.1f} GB: set the "
+            f"the longest batch needs about {size(found.memory.total)}, and there are {size(found.memory_there)}: set the "
             "student's checkpoint_chunks: true, or lower its max_tokens or the batch size"
         )
 
 
-def encoder_advice(name: str, named: dict[str, str], used: dict[str, str], max_tokens: int, max_length: int) -> Iterable[str]:
+def encoder_advice(
+    name: str, named: dict[str, str], used: dict[str, str], max_tokens: int, max_length: int
+) -> Iterable[str]:
     """What to say of an encoder's settings.
 
     Args:

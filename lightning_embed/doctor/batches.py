@@ -13,6 +13,7 @@ from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, EmbeddingBatch, To
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.doctor.facts import BatchFacts
+from lightning_embed.doctor.texts import within
 from lightning_embed.encoder import plan_chunks
 from lightning_embed.losses import InfoNCE
 from lightning_embed.losses.masks import (
@@ -24,9 +25,8 @@ from lightning_embed.losses.masks import (
     same_text,
 )
 
-LOOKED_AT = 12
-"""Batches of each source that are read."""
-TOKENS_LOOKED_AT = 2_000_000
+LOOKED_AT, LOOKED_AT_CHARACTERS = 12, 8_000_000
+"""Batches of each source that are read, and their characters, after which no more are (one is, whatever its length)."""
 LONGEST = 2
 """Batches with the most characters, among all of an epoch, that are read too."""
 SEARCHED_BATCHES = 5_000
@@ -86,7 +86,7 @@ def negatives_seen(batch: TokenBatch, loss: InfoNCE | None) -> Tensor:
 
 
 def repeated_rows(batch: TokenBatch) -> int:
-    """How many rows there are of which another row of the batch has a text.
+    """How many rows there are whose anchor or positive another row of the batch has among its texts.
 
     Args:
         batch: The rows.
@@ -98,7 +98,8 @@ def repeated_rows(batch: TokenBatch) -> int:
     for role, keys in batch.keys.items():
         for key, row in zip(keys.tolist(), owners[role].tolist(), strict=True):
             rows_of.setdefault(key, set()).add(row)
-    return len({row for rows in rows_of.values() if len(rows) > 1 for row in rows})
+    pairs = zip(*(batch.keys[role].tolist() for role in (ANCHOR, POSITIVE)), strict=True)
+    return sum(any(len(rows_of[key]) > 1 for key in pair) for pair in pairs)
 
 
 def longest_turns(plan: Plan, source: int, characters: NDArray[np.int64]) -> list[int]:
@@ -154,7 +155,13 @@ def _kept(look: _Look, ask: Ask) -> list[tuple[int, int]]:
 
 
 def batch_facts(
-    steps: Steps, share: Steps, source: int, characters: NDArray[np.int64] | None, turns: int, ask: Ask
+    steps: Steps,
+    share: Steps,
+    source: int,
+    row_characters: float,
+    characters: NDArray[np.int64] | None,
+    turns: int,
+    ask: Ask,
 ) -> BatchFacts:
     """What a source's batches come to.
 
@@ -162,23 +169,20 @@ def batch_facts(
         steps: Reads the batches of all ranks.
         share: Reads one rank's share of them.
         source: Which source.
+        row_characters: Mean characters of a row's texts.
         characters: (n,) characters of each of its rows, if known.
         turns: Its steps in the whole run.
         ask: How the batches are used.
     """
     plan, dealt = steps.plan, steps.steps
-    count = plan.batches(source)
+    batches = plan.batches(source)
+    count = within(row_characters * plan.batch_sizes[source], min(batches, LOOKED_AT), LOOKED_AT_CHARACTERS)
     moved = dealt is not plan  # rows are moved among batches: those that are near each other are found together
-    spread = range(min(count, LOOKED_AT)) if moved else np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)
-    searched = characters is not None and not moved and count <= SEARCHED_BATCHES
-    looks: list[_Look] = []
-    for turn in spread:
-        whole = dealt.batch(source, int(turn))
-        if len(whole.rows):
-            looks.append(_look(steps, share, whole, ask))
-        if sum(look.tokens for look in looks) > TOKENS_LOOKED_AT:
-            break
+    spread = range(count) if moved else np.linspace(0, batches - 1, count).astype(int).tolist()
+    searched = characters is not None and not moved and count > LONGEST and batches <= SEARCHED_BATCHES
     found = longest_turns(plan, source, characters) if characters is not None and searched else []
+    chosen = [whole for turn in spread if len((whole := dealt.batch(source, turn)).rows)]
+    looks = [_look(steps, share, whole, ask) for whole in chosen]
     longest = [_look(steps, share, plan.batch(source, turn), ask) for turn in found]
     largest = max([*looks, *longest], key=lambda look: sum(map(math.prod, _kept(look, ask))))
     tokens, negatives = sum(look.tokens for look in looks), torch.cat([look.negatives for look in looks])
@@ -196,7 +200,7 @@ def batch_facts(
         repeated=sum(look.repeated for look in looks) / sum(look.rows for look in looks),
         chunks=_kept(largest, ask),
         anchors=largest.anchors,
-        longest_known=searched,
+        longest_known=searched or count == batches,
     )
 
 

@@ -76,6 +76,8 @@ class SourceFacts:
     """Labels of too few rows for positives to vary."""
     left_out: int = 0
     """Rows that cannot be used and are skipped."""
+    characters: float = 0.0
+    """Mean characters of a row's texts."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class BatchFacts:
     negatives: float
     """Their mean."""
     repeated: float
-    """Share of the rows of which another row of the batch has a text."""
+    """Share of the rows whose anchor or positive another row of the batch has among its texts."""
     chunks: list[tuple[int, int]]
     """(texts, tokens) of each forward of the longest batch, that of one rank."""
     anchors: int

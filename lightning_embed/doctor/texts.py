@@ -13,7 +13,7 @@ from lightning_embed.datamodules.rows import Rows
 from lightning_embed.doctor.facts import Repeats, RoleFacts, SourceFacts
 from lightning_embed.tokenizer import TextTokenizer
 
-MEASURED_ROWS, MEASURED_CHARACTERS = 2_000, 8_000_000
+MEASURED_ROWS, MEASURED_CHARACTERS = 2_000, 4_000_000
 """Rows that are tokenised, and the most characters of them."""
 SCANNED_ROWS, SCANNED_CHARACTERS = 100_000, 200_000_000
 """Rows that are searched for repeated texts, and the most characters of them."""
@@ -72,8 +72,9 @@ def role_facts(
         tokenizer: The student's.
         max_length: Tokens after which their source cuts them; None: the tokenizer's.
     """
-    lengths = tokenizer.full_lengths(texts, prompt).numpy()
     limit = min(max_length or tokenizer.max_length, tokenizer.max_length)
+    tokens, lost = tokenizer.encode(texts, prompt, limit)
+    lengths = tokens.lengths.numpy() + np.array(lost, dtype=np.int64)
     prompt_text = tokenizer.prompts.get(prompt, "")
     return RoleFacts(
         role=role,
@@ -87,8 +88,8 @@ def role_facts(
         most_of_them=int(np.quantile(lengths, 0.95, method="inverted_cdf")),
         most=int(lengths.max()),
         max_length=limit,
-        cut=float((lengths > limit).mean()),
-        lost=float(np.maximum(0, lengths - limit).sum() / max(1, lengths.sum())),
+        cut=float(np.mean(np.array(lost) > 0)),
+        lost=float(sum(lost) / max(1, lengths.sum())),
         example=prompt_text + texts[0],
         example_tokens=int(lengths[0]),
     )
@@ -107,7 +108,10 @@ def find_repeats(rows: Iterable[dict[str, list[Any]]]) -> Repeats:
         named = dict(zip([role for role in ROLES if role in taken], columns, strict=True))
         for i, whole in enumerate(zip(*columns, strict=True)):
             counts["rows"] += 1
-            for what, key in (("row", whole), *((role, named[role][i]) for role in (ANCHOR, POSITIVE) if role in named)):
+            for what, key in (
+                ("row", whole),
+                *((role, named[role][i]) for role in (ANCHOR, POSITIVE) if role in named),
+            ):
                 counts[what] += key in seen[what]
                 seen[what].add(key)
             anchor, positive, negative = (set(named[role][i]) if role in named else set() for role in ROLES)
@@ -177,7 +181,12 @@ def source_facts(rows: Rows, split: str, tokenizer: TextTokenizer, repeats: Repe
             texts.setdefault(role, []).extend(column)
     roles = [
         role_facts(
-            role, rows.columns.get(role, []), texts[role], source.prompt_of(role, rows.roles), tokenizer, source.max_length
+            role,
+            rows.columns.get(role, []),
+            texts[role],
+            source.prompt_of(role, rows.roles),
+            tokenizer,
+            source.max_length,
         )
         for role in ROLES
         if texts.get(role)
@@ -196,4 +205,5 @@ def source_facts(rows: Rows, split: str, tokenizer: TextTokenizer, repeats: Repe
         classes=len(classes),
         tiny_classes=int((classes < TINY_CLASS).sum()),
         left_out=left_out,
+        characters=mean,
     )
