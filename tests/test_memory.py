@@ -57,7 +57,12 @@ def test_what_autograd_keeps_of_a_layer_is_near_the_formula(family: str, dropout
 def _backbone(family: str, layers: int, dropout: float) -> Any:
     from transformers import AutoConfig, AutoModel
 
-    sizes: dict[str, Any] = {"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": layers, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "vocab_size": 100,
+        "hidden_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+    }
     sizes |= {"intermediate_size": 192, "max_position_embeddings": 66, "pad_token_id": 0}
     sizes |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 1)
     if family in ("qwen3", "llama"):
