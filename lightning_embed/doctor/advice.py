@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
+from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts, StoreFacts
 from lightning_embed.doctor.words import share, size
 
 CUT = 0.05
@@ -126,6 +126,22 @@ def plan_advice(found: Diagnosis) -> Iterable[str]:
         yield (
             f"the longest batch needs about {size(found.memory.total)}, and there are {size(found.memory_there)}: set the "
             "student's checkpoint_chunks: true, or lower its max_tokens or the batch size"
+        )
+
+
+def store_advice(store: StoreFacts) -> Iterable[str]:
+    """What to say of the teacher store.
+
+    Args:
+        store: What it has.
+    """
+    lacking = sum(one.texts - one.stored for one in store.sources)
+    if store.damaged:
+        yield f"teacher store: {store.damaged} damaged shards in {store.path}: python -m lightning_embed cache computes them again"
+    if lacking and any(one.stored for one in store.sources):
+        yield (
+            f"teacher store: {lacking:,} of {sum(one.texts for one in store.sources):,} texts looked at have no stored vector, for "
+            "which the teacher is loaded and run: python -m lightning_embed cache stores them"
         )
 
 

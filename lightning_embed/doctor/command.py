@@ -16,6 +16,7 @@ from lightning_embed.cli import EmbedCLI
 from lightning_embed.cli import run as run_cli
 from lightning_embed.doctor.examine import Run, examine
 from lightning_embed.doctor.page import print_diagnosis
+from lightning_embed.doctor.store import check_store
 from lightning_embed.errors import UserError
 
 
@@ -69,6 +70,7 @@ class DoctorCLI(EmbedCLI):
         for warning in found.warnings:
             print(f"warning: {warning}")
         self.model.check_sources(self.datamodule.given, run.max_steps)
+        check_store(self.model, self.datamodule)
         if not found.warnings:
             print("nothing wrong")
 

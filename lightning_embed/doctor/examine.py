@@ -10,10 +10,10 @@ from torch import nn
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.rows import Rows
-from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice
+from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice, store_advice
 from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
-from lightning_embed.doctor.store import store_lines
+from lightning_embed.doctor.store import store_facts
 from lightning_embed.doctor.texts import scan, source_facts
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
@@ -83,6 +83,7 @@ def examine(
         sources.append(source_facts(rows, split, student.tokenizer, repeats, left_out[rows.source.title]))
         if split == "train":
             batches.append(batch_facts(whole, share, number, sources[-1].characters, characters, turns[number], ask))
+    tell("the teacher store")
     memory, memory_of = _memory(module, batches, run, [source.title for source in sources])
     there = available(run.on_gpu)
     found = Diagnosis(
@@ -95,7 +96,7 @@ def examine(
         memory=memory,
         memory_of=memory_of,
         memory_there=there if there is None or run.on_gpu else there // run.ranks,
-        store=store_lines(module, data),
+        store=store_facts(module, data, SPLITS),
     )
     return replace(found, warnings=list(_warnings(found, module, data)))
 
@@ -151,6 +152,8 @@ def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModu
     for source, batch in zip(found.sources, found.batches, strict=False):
         yield from batch_advice(source, batch, data.no_duplicates, found.contrastive)
     yield from plan_advice(found)
+    if found.store is not None:
+        yield from store_advice(found.store)
     asked = {role.prompt for source in found.sources for role in source.roles}
     for name, encoder in (("student", module.student), ("teacher", module.teacher)):
         if isinstance(encoder, TextEncoder):

@@ -115,6 +115,31 @@ class BatchFacts:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How many of a source's different texts have their teacher's vector stored."""
+
+    split: str
+    title: str
+    texts: int
+    stored: int
+    sampled: bool
+    """Whether only some rows were looked at."""
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """What the teacher store has."""
+
+    path: str | None
+    """Where this teacher's vectors are; None: nowhere."""
+    sources: list[Stored] = field(default_factory=list)
+    damaged: int = 0
+    """Shards that cannot be opened."""
+    off: bool = False
+    """Whether no stored vector is to be used."""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """All of it."""
 
@@ -132,6 +157,6 @@ class Diagnosis:
     """The source whose longest batch it is."""
     memory_there: int | None
     """Bytes that there are."""
-    store: list[str] = field(default_factory=list)
-    """What the teacher store has and lacks, in words."""
+    store: StoreFacts | None = None
+    """What the teacher store has and lacks; None where no loss wants the teacher's vectors."""
     warnings: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_embed.doctor.facts import BatchFacts, Diagnosis, RoleFacts, SourceFacts
+from lightning_embed.doctor.facts import BatchFacts, Diagnosis, RoleFacts, SourceFacts, StoreFacts
 from lightning_embed.doctor.words import bars, one_line, share, size
 from lightning_embed.memory import Memory
 
@@ -25,8 +25,8 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
         page.source(source)
     page.batches(found)
     page.memory(found)
-    for line in found.store:
-        page.line(line)
+    if found.store is not None:
+        page.store(found.store)
 
 
 class _Page:
@@ -104,6 +104,21 @@ class _Page:
         kind = "the longest batch of an epoch" if longest.longest_known else "the longest batch looked at"
         self.line(f"memory, an estimate: {size(memory.total)}{there} a rank for {kind}, of '{found.memory_of}'", "bold")
         self.line(_memory(memory))
+        self.line()
+
+    def store(self, store: StoreFacts) -> None:
+        if store.path is None:
+            said = "it is off" if store.off else "it has nothing of this teacher; `cache` fills it"
+            self.line(f"teacher store: {said}")
+        else:
+            self.line(f"teacher store, {store.path}", "bold")
+            rows = [
+                [one.title, one.split, *(f"{n:,}" for n in (one.texts, one.stored, one.texts - one.stored))]
+                for one in store.sources
+            ]
+            self.table(["source", "split", "texts", "stored", "lacking"], rows, left=2)
+            if any(one.sampled for one in store.sources):
+                self.words("texts: different ones, of the rows looked at.")
         self.line()
 
 
