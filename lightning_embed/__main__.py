@@ -8,6 +8,7 @@ from lightning_embed import __version__
 COMMANDS = {
     "fit": "train a student; without arguments: the default job, on this machine's Python documentation",
     "cache": "run the teacher once over all texts of a fit and store its vectors; --verify, --import",
+    "doctor": "read a job's configuration and data without training, and say what is wrong with them",
     "validate": "score a checkpoint's student on the validation pairs",
     "test": "score a checkpoint's student on the test pairs",
     "predict": "embed texts into a Parquet or .npy file",
@@ -39,6 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(usage())
     elif command == "--version":
         print(f"lightning_embed {__version__}")
+    elif command == "doctor":
+        from lightning_embed.doctor.command import run as run_doctor
+
+        run_doctor(arguments)
     elif command in COMMANDS:
         from lightning_embed.cli import run
 

@@ -53,6 +53,7 @@ class EmbedCLI(LightningCLI):
     """LightningCLI that builds only the command asked for, and gives every run its callbacks, loggers and folder."""
 
     command = "fit"
+    trainer_type: type[L.Trainer] = L.Trainer
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
@@ -64,7 +65,7 @@ class EmbedCLI(LightningCLI):
         parser.set_defaults({"trainer.log_every_n_steps": 10})
         if self.command == "cache":
             add_options(parser)
-        if self.command in ("fit", "cache"):  # cache reads the configuration of fit
+        if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
@@ -170,23 +171,24 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     """Runs `fit`, `cache`, `validate`, `test` or `predict`.
 
     Args:
         arguments: The command line, the command first.
+        cli: Which command line.
     """
     _quiet()
     command, *rest = arguments
     if not any(word == "--config" or word.startswith("--config=") or word == "-c" for word in rest):
         rest = ["--config", str(PRESET), *rest]
-    EmbedCLI.command = command
+    cli.command = command
     sys.argv = [sys.argv[0], command, *rest]
     try:
-        EmbedCLI(
+        cli(
             EmbeddingModule,
             EmbeddingDataModule,
-            trainer_class=CacheTrainer if command == "cache" else L.Trainer,
+            trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,

@@ -15,6 +15,7 @@ from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
+from lightning_embed.requirements import Given, check_sources
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
@@ -160,8 +161,24 @@ class EmbeddingModule(L.LightningModule):
             "lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
         )
 
+    def check_sources(self, sources: Iterable[Given], steps: int | None = None) -> None:
+        """Raises `UserError` at the first source that lacks what a loss, which will be called, requires.
+
+        Args:
+            sources: What each training source gives.
+            steps: Optimizer steps that will be done; None: no end.
+        """
+        losses = {name: term.loss for name, term in self.terms.items() if term.runs_before(steps)}
+        vectors = {"teacher": self.teacher, "projection": self.projection}
+        check_sources(losses, sources, [name for name, there in vectors.items() if there is not None])
+
     def on_fit_start(self) -> None:
-        """Brings the teacher to the device and calls the losses' hooks."""
+        """Looks whether the sources give what the losses require, and calls the losses' hooks."""
+        steps = self.trainer.max_steps
+        given = getattr(
+            getattr(self.trainer, "datamodule", None), "given", []
+        )  # another DataModule than ours says nothing
+        self.check_sources(given, steps if steps > 0 else None)
         for term in self.terms.values():
             term.loss.on_fit_start(self)
 

@@ -17,7 +17,7 @@ def is_text(kind: Any) -> bool:
     """
     import pyarrow as pa
 
-    if _is_list(kind):
+    if is_list(kind):
         kind = kind.value_type
     if pa.types.is_struct(kind):
         return kind.get_field_index("text") >= 0 and is_text(kind.field("text").type)
@@ -43,7 +43,7 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
     for role, columns in roles.items():
         for column in columns:
             kind = schema.field(column).type
-            inner = kind.value_type if role == SCORE and _is_list(kind) else kind
+            inner = kind.value_type if role == SCORE and is_list(kind) else kind
             number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)
             numbers = number or _is_string(inner)  # a CSV column in which one cell is no number
             classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_string(kind)
@@ -141,7 +141,12 @@ def _decodes(text: bytes | None) -> bool:
         return False
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Whether an Arrow type holds lists.
+
+    Args:
+        kind: The Arrow type of a column.
+    """
     import pyarrow as pa
 
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
@@ -151,7 +156,7 @@ def _flat(values: Any) -> tuple[Any, Any]:
     """The items of a list column and the row of each; the column itself and None if it holds no lists."""
     import pyarrow.compute as pc
 
-    return (pc.list_flatten(values), pc.list_parent_indices(values)) if _is_list(values.type) else (values, None)
+    return (pc.list_flatten(values), pc.list_parent_indices(values)) if is_list(values.type) else (values, None)
 
 
 def _lacking(values: Any) -> Any:

@@ -183,7 +183,14 @@ class Steps(Dataset[TokenBatch]):
         return len(self.plan)
 
     def __getitem__(self, step: int) -> TokenBatch:
-        whole = self.steps[step]
+        return self.read(self.steps[step])
+
+    def read(self, whole: Step) -> TokenBatch:
+        """This rank's share of some rows.
+
+        Args:
+            whole: The rows of all ranks.
+        """
         rows = self.sources[whole.source]
         if self.balance and self.world > 1:
             texts = text_batch(rows, whole)

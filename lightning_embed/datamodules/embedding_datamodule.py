@@ -23,6 +23,7 @@ from lightning_embed.datamodules.teacher_lookup import TeacherLookup, open_looku
 from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.messages import note
+from lightning_embed.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
 
 
@@ -182,6 +183,11 @@ class EmbeddingDataModule(L.LightningDataModule):
         plan = Plan(sizes, batch_sizes, seed=self.seed, alternate=self.mixture == "round_robin")
         weights = [rows.source.weight for rows in opened]
         return replace(plan, turns=turns(plan.steps_of, weights, self.mixture, self.mixture_temperature))
+
+    @property
+    def given(self) -> list[Given]:
+        """What the batches of each training source carry."""
+        return [rows.given for rows in self.rows("train")]
 
     @property
     def signature(self) -> dict[str, Any]:

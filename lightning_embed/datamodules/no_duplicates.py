@@ -58,7 +58,15 @@ class NoDuplicates:
         Args:
             step: k ≥ 0.
         """
-        source, turn = self.plan.turn(step)
+        return self.batch(*self.plan.turn(step))
+
+    def batch(self, source: int, turn: int) -> Step:
+        """The rows of a source's turn.
+
+        Args:
+            source: Which source.
+            turn: How many turns it has had before.
+        """
         epoch, place = divmod(turn, self.plan.batches(source))
         window, inside = divmod(place, WINDOW)
         if self._last.get(source, ())[:2] != (epoch, window):

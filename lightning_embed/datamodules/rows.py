@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.batch import NEGATIVE, POSITIVE, ROLES
-from lightning_embed.datamodules.columns import passage
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
+from lightning_embed.datamodules.checks import is_list
+from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, passage
 from lightning_embed.datamodules.labelled import Labelled
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
+from lightning_embed.requirements import Given
 
 
 class Rows:
@@ -47,6 +49,24 @@ class Rows:
     def roles(self) -> set[str]:
         """The text roles that its batches have."""
         return set(self.columns) & set(ROLES) | ({POSITIVE, NEGATIVE} if self.labelled is not None else set())
+
+    @property
+    def given(self) -> Given:
+        """What its batches carry: the roles, and which of them scores, labels and document ids are there for."""
+        roles = frozenset(self.roles)
+        if self.labelled is not None:
+            roles -= frozenset() if self.labelled.negatives else {NEGATIVE}
+            columns = {LABEL: roles}
+        else:
+            columns = {
+                LABEL: roles & {ANCHOR, POSITIVE},
+                SCORE: roles & {POSITIVE},
+                DOCUMENT: roles & {POSITIVE} or roles,
+            }
+            if SCORE in self.columns and is_list(self.table.data.schema.field(self.columns[SCORE][0]).type):
+                columns[SCORE] = roles - {ANCHOR}  # of a positive, and then of its negatives
+            columns = {name: there for name, there in columns.items() if name in self.columns}
+        return Given(self.source.title, roles, {"keys": roles, "negative_counts": roles & {NEGATIVE}, **columns})
 
     def numbers(self, rows: Sequence[int]) -> list[int]:
         """The table's numbers of some rows, which is what messages name them by.

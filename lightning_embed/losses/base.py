@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.batch import ANCHOR, NEGATIVE, ROLES, EmbeddingBatch
+from lightning_embed.batch import NEGATIVE, ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
+from lightning_embed.requirements import Given, refuse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,20 +99,13 @@ class EmbeddingLoss(nn.Module, ABC):
             name: The loss's name in the configuration.
             batch: The batch that it is about to be called with.
         """
-        missing = sorted(what for what in self.requires if not batch.has(what))
-        if not missing:
-            present = (self.requires | self.uses) & set(batch.student)
-            wanted = {"teacher": present, "reference": present, "score": self.requires & set(ROLES) - {ANCHOR}}
-            missing = [
-                f"{what} of {role}"
-                for what in sorted(self.requires & set(wanted))
-                for role in sorted(wanted[what] - set(getattr(batch, what)))
-            ]
-        if missing:
-            raise UserError(
-                f"loss '{name}' ({type(self).__name__}) requires {', '.join(missing)}, which the batch of source "
-                f"'{batch.source}' lacks (it has {', '.join(sorted(batch.student))}): give the source such a column, or drop the loss"
-            )
+        there = {what: getattr(batch, what, None) for what in self.requires - set(ROLES)}
+        roles = frozenset(batch.student)
+        columns = {
+            what: frozenset(value) if isinstance(value, dict) else frozenset() if value is None else roles
+            for what, value in there.items()
+        }
+        refuse(name, self, Given(batch.source, roles, columns))
 
 
 def weight_at(weight: float | Mapping[int, float], step: int) -> float:
@@ -143,3 +137,13 @@ class LossTerm:
             step: Optimizer steps done.
         """
         return weight_at(self.weight, step)
+
+    def runs_before(self, steps: int | None) -> bool:
+        """Whether λ is ever other than 0.
+
+        Args:
+            steps: Optimizer steps in all; None: no end.
+        """
+        if not isinstance(self.weight, Mapping):
+            return self.weight != 0
+        return any(value != 0 and (steps is None or at < steps) for at, value in self.weight.items())

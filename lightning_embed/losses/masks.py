@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.distributed import Gathered
 from lightning_embed.losses.base import unit
+from lightning_embed.losses.slices import row_slices
 
 MISSING = torch.iinfo(torch.int64).min
 """An id that matches nothing."""
@@ -104,6 +105,22 @@ def same_document(contrast: Contrast) -> list[tuple[Tensor, Tensor]]:
     if contrast.query in contrast.batch.document:
         return [(contrast.queries("document"), contrast.owners("document"))]
     return []
+
+
+def count_negatives(contrast: Contrast, ignore: FalseNegatives) -> Tensor:
+    """(B,) how many documents each query is contrasted with: all but its partner and those that are masked.
+
+    Args:
+        contrast: Queries and documents.
+        ignore: The masks.
+    """
+    targets, documents = contrast.targets, len(contrast.documents("student"))
+    counts = torch.full_like(targets, documents - 1)
+    for rows in row_slices(len(targets), documents):
+        masked = ignore.mask(rows)
+        if isinstance(masked, Tensor):
+            counts[rows] -= masked.scatter(1, targets[rows, None], False).sum(dim=1)
+    return counts
 
 
 def too_similar(contrast: Contrast, margin: float | None, maximum: float | None) -> tuple[Tensor, Tensor, Tensor]:

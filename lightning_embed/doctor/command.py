@@ -1,0 +1,131 @@
+"""`python -m lightning_embed doctor`: takes what `fit` takes, trains nothing, and says what a job comes to."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+
+from lightning_embed.callbacks.loss_schedule import LossSchedule
+from lightning_embed.cli import EmbedCLI
+from lightning_embed.cli import run as run_cli
+from lightning_embed.doctor.examine import Run, examine
+from lightning_embed.doctor.page import print_diagnosis
+from lightning_embed.doctor.store import check_store
+from lightning_embed.errors import UserError
+
+
+class DoctorTrainer(L.Trainer):
+    """Gives the command its name and `fit`'s settings; it is never made."""
+
+    def doctor(self, ckpt_path: str | None = None, weights_only: bool | None = None) -> None:
+        """Read a job's configuration and data, and say what they come to, without training.
+
+        Args:
+            ckpt_path: Not used: the configuration of `fit` may name one.
+            weights_only: Not used.
+        """
+
+
+class DoctorCLI(EmbedCLI):
+    """The command line of `fit`, which makes model and data as it does, but no trainer and no folder."""
+
+    trainer_type = DoctorTrainer
+
+    @classmethod
+    def subcommands(cls) -> dict[str, set[str]]:
+        """Only `doctor`."""
+        return {"doctor": set()}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds `fit`'s settings and `--json`."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--json", type=str | None, default=None, help="A file to write all that was found into.")
+
+    def before_instantiate_classes(self) -> None:
+        """Makes no logger."""
+        self.config[self.command].trainer.logger = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Makes none; what its callbacks say of the losses' weights counts."""
+        for callback in self._get(self.config_init, "trainer").get("callbacks") or []:
+            if isinstance(callback, LossSchedule):
+                callback.setup(None, self.model, "fit")  # type: ignore[arg-type]  # it asks nothing of the trainer
+        return None  # type: ignore[return-value]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Looks, prints, and raises `UserError` at what a source lacks."""
+        settings = self.config[subcommand]
+        run = run_of(settings.trainer)
+        with Console(stderr=True).status("reading") as status:
+            found = examine(self.model, self.datamodule, run, lambda text: status.update(f"reading {text}"))
+        print_diagnosis(found)
+        if settings.json is not None:
+            write_json(Path(settings.json), asdict(found))
+        for warning in found.warnings:
+            print(f"warning: {warning}")
+        self.model.check_sources(self.datamodule.given, run.max_steps)
+        check_store(self.model, self.datamodule)
+        if not found.warnings:
+            print("nothing wrong")
+
+
+def run_of(trainer: Any) -> Run:
+    """What the trainer's settings say.
+
+    Args:
+        trainer: The namespace of its settings.
+    """
+    gpus = torch.cuda.device_count() if trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    return Run(
+        max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
+        max_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
+        accumulate=trainer.accumulate_grad_batches or 1,
+        ranks=devices(trainer.devices, gpus) * (trainer.num_nodes or 1),
+        on_gpu=gpus > 0,
+        mixed="mixed" in str(trainer.precision),
+    )
+
+
+def devices(asked: Any, gpus: int) -> int:
+    """How many devices a setting asks for.
+
+    Args:
+        asked: A number, a list, `auto`, or one of these as text.
+        gpus: How many GPUs there are, if they are used.
+    """
+    if isinstance(asked, list | tuple):
+        return len(asked)
+    text = str(asked)
+    if "," in text:
+        return len([one for one in text.split(",") if one.strip()])
+    return int(text) if text.isdigit() and int(text) > 0 else max(1, gpus)
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Writes a file whole or not at all.
+
+    Args:
+        file: Where.
+        content: What.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, file)
+    except OSError as error:
+        raise UserError(f"--json {file}: it cannot be written ({error.strerror}); give another file") from None
+
+
+def run(arguments: list[str]) -> None:
+    """Runs `doctor`.
+
+    Args:
+        arguments: The command line, the command first.
+    """
+    run_cli(arguments, DoctorCLI)

@@ -1,0 +1,163 @@
+"""Looks at a module and its data, without training, and gathers what there is to say."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from lightning_embed.datamodules import EmbeddingDataModule
+from lightning_embed.datamodules.collate import Steps
+from lightning_embed.datamodules.rows import Rows
+from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice, store_advice
+from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
+from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
+from lightning_embed.doctor.store import store_facts
+from lightning_embed.doctor.texts import scan, source_facts
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.losses import EmbeddingLoss, InfoNCE
+from lightning_embed.memory import Memory, available, estimate, size_of
+from lightning_embed.module import EmbeddingModule
+from lightning_embed.pretrained import read_settings
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the trainer's settings say."""
+
+    max_steps: int | None
+    """Optimizer steps; None: no end."""
+    max_epochs: int | None
+    accumulate: int
+    """Batches of an optimizer step."""
+    ranks: int
+    on_gpu: bool
+    mixed: bool
+    """Whether it runs in mixed precision."""
+
+    def batches(self, per_epoch: int) -> int | None:
+        """Batches that it trains on; None: no end is set.
+
+        Args:
+            per_epoch: Steps of an epoch.
+        """
+        ends = [self.max_steps * self.accumulate] if self.max_steps else []
+        ends += [self.max_epochs * per_epoch] if self.max_epochs else []
+        return min(ends, default=None)
+
+
+def examine(
+    module: EmbeddingModule, data: EmbeddingDataModule, run: Run, tell: Callable[[str], Any] = lambda text: None
+) -> Diagnosis:
+    """Everything there is to say of a job, but for what its losses lack.
+
+    Args:
+        module: As `fit` would train it.
+        data: As `fit` would read it.
+        run: The trainer's settings.
+        tell: Is told what is being read.
+
+    Raises:
+        UserError: If a source cannot be read.
+    """
+    tell("the sources")
+    data.prepare_data()
+    data.tokenizers = module.tokenizers
+    data.setup("fit")
+    plan = data.plan
+    steps = run.batches(len(plan))
+    losses = [term.loss for term in module.terms.values() if term.runs_before(run.max_steps)]
+    student, ask = module.student, _ask(module.student, losses)
+    share = _steps(data, module, run.ranks)
+    whole = share if run.ranks == 1 else _steps(data, module, 1)
+    left_out = Counter(title for title, _ in data.bad_rows.found)
+    sources: list[SourceFacts] = []
+    batches: list[BatchFacts] = []
+    turns = turns_of(plan, steps)
+    for split, number, rows in _all(data):
+        tell(f"source '{rows.source.title}'")
+        repeats, characters = scan(rows)
+        sources.append(source_facts(rows, split, student.tokenizer, repeats, left_out[rows.source.title]))
+        if split == "train":
+            batches.append(batch_facts(whole, share, number, sources[-1].characters, characters, turns[number], ask))
+    tell("the teacher store")
+    memory, memory_of = _memory(module, batches, run, [source.title for source in sources])
+    there = available(run.on_gpu)
+    found = Diagnosis(
+        sources=sources,
+        batches=batches,
+        steps_per_epoch=len(plan),
+        steps=steps,
+        ranks=run.ranks,
+        contrastive=ask.contrast is not None,
+        memory=memory,
+        memory_of=memory_of,
+        memory_there=there if there is None or run.on_gpu else there // run.ranks,
+        store=store_facts(module, data, SPLITS),
+    )
+    return replace(found, warnings=list(_warnings(found, module, data)))
+
+
+def _all(data: EmbeddingDataModule) -> Iterable[tuple[str, int, Rows]]:
+    """Split, number and rows of each source."""
+    return ((split, number, rows) for split in SPLITS for number, rows in enumerate(data.rows(split)))
+
+
+def _steps(data: EmbeddingDataModule, module: EmbeddingModule, ranks: int) -> Steps:
+    """Reads the first rank's share of training's batches, for the student."""
+    return Steps(
+        data.rows("train"),
+        data.plan,
+        module.student.tokenizer,
+        None,
+        world=ranks,
+        balance=True,
+        no_duplicates=data.no_duplicates,
+    )
+
+
+def _ask(student: TextEncoder, losses: list[EmbeddingLoss]) -> Ask:
+    contrasts = [part for loss in losses for part in loss.modules() if isinstance(part, InfoNCE)]
+    return Ask(
+        roles=frozenset(role for loss in losses for role in loss.requires | loss.uses),
+        max_tokens=student.max_tokens,
+        checkpoint_chunks=student.checkpoint_chunks,
+        contrast=contrasts[0] if contrasts else None,
+    )
+
+
+def _memory(module: EmbeddingModule, batches: list[BatchFacts], run: Run, titles: list[str]) -> tuple[Memory, str]:
+    """What the batch that needs most needs, and its source."""
+    student = size_of(module.student.backbone, run.on_gpu)
+    teacher = size_of(_outline(module.teacher), run.on_gpu) if isinstance(module.teacher, TextEncoder) else None
+    found = []
+    for batch, title in zip(batches, titles, strict=False):
+        largest = max(batch.chunks, key=lambda chunk: chunk[0] * chunk[1])
+        documents = round(batch.documents) + 1
+        found.append((estimate(student, batch.chunks, teacher, largest, batch.anchors, documents, run.mixed), title))
+    return max(found, key=lambda one: one[0].total)
+
+
+def _outline(encoder: TextEncoder) -> nn.Module:
+    """A backbone's sizes, without loading one that is loaded late."""
+    return getattr(encoder, "outline", None) or encoder.backbone
+
+
+def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModule) -> Iterable[str]:
+    for source in found.sources:
+        yield from source_advice(source)
+    for source, batch in zip(found.sources, found.batches, strict=False):
+        yield from batch_advice(source, batch, data.no_duplicates, found.contrastive)
+    yield from plan_advice(found)
+    if found.store is not None:
+        yield from store_advice(found.store)
+    asked = {role.prompt for source in found.sources for role in source.roles}
+    for name, encoder in (("student", module.student), ("teacher", module.teacher)):
+        if isinstance(encoder, TextEncoder):
+            tokenizer = encoder.tokenizer
+            used = {prompt: tokenizer.prompts.get(prompt, "") for prompt in asked}
+            named = read_settings(encoder.folder).prompts
+            yield from encoder_advice(name, named, used, encoder.max_tokens, tokenizer.max_length)

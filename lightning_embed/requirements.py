@@ -1,0 +1,81 @@
+"""What a loss requires against what there is: asked of the sources before the first step, and of every batch."""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lightning_embed.batch import ANCHOR, ROLES
+from lightning_embed.errors import UserError
+
+VECTORS = ("teacher", "reference")
+"""What is there for each role that a loss takes, or not at all."""
+
+
+class Requiring(Protocol):
+    """A loss, as far as it is asked about here."""
+
+    requires: frozenset[str]
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the batches of a source carry."""
+
+    source: str
+    """The source's name."""
+    roles: frozenset[str]
+    """Roles that texts are there for: `anchor`, `positive`, `negative`."""
+    columns: Mapping[str, Set[str]] = field(default_factory=dict)
+    """`score`, `label`, `teacher`, … -> the roles that it is there for."""
+
+
+def lacking(loss: Requiring, given: Given) -> list[str]:
+    """What a loss requires that is not there, such as `negative`, `teacher`, or `score of negative`.
+
+    Args:
+        loss: Says it by `requires` and `uses`.
+        given: What is there.
+    """
+    there = given.roles | {what for what, roles in given.columns.items() if roles}
+    missing = sorted(loss.requires - there)
+    if missing:
+        return missing
+    taken = (loss.requires | loss.uses) & given.roles
+    wanted = {**dict.fromkeys(VECTORS, taken), "score": loss.requires & set(ROLES) - {ANCHOR}}
+    return [
+        f"{what} of {role}"
+        for what in sorted(loss.requires & set(wanted))
+        for role in sorted(wanted[what] - given.columns[what])
+    ]
+
+
+def refuse(name: str, loss: Requiring, given: Given) -> None:
+    """Raises `UserError` if something is lacking.
+
+    Args:
+        name: The loss's name in the configuration.
+        loss: The loss.
+        given: What a source, or a batch of it, has.
+    """
+    missing = lacking(loss, given)
+    if missing:
+        raise UserError(
+            f"loss '{name}' ({type(loss).__name__}) requires {', '.join(missing)}, which the batch of source "
+            f"'{given.source}' lacks (it has {', '.join(sorted(given.roles))}): give the source such a column, or drop the loss"
+        )
+
+
+def check_sources(losses: Mapping[str, Requiring], sources: Iterable[Given], vectors: Iterable[str]) -> None:
+    """Raises `UserError` at the first source that lacks what a loss requires: before the first step, not at that source's first turn.
+
+    Args:
+        losses: Name -> loss, of those that will be called.
+        sources: What each training source gives.
+        vectors: Which of `teacher`, `reference` and `projection` the module has.
+    """
+    vectors = tuple(vectors)
+    for given in sources:
+        columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
+        for name, loss in losses.items():
+            refuse(name, loss, Given(given.source, given.roles, columns))
