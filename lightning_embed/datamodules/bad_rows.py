@@ -76,4 +76,3 @@ class BadRows:
         ]
         listing.parent.mkdir(parents=True, exist_ok=True)
         listing.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries), encoding="utf-8")
-

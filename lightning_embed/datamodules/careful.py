@@ -17,8 +17,8 @@ from lightning_embed.batch import ROLES
 from lightning_embed.datamodules.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
 from lightning_embed.datamodules.files import broken_file, fingerprint, is_array, open_bytes, open_text
-from lightning_embed.datamodules.scan import arrow_batches
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
@@ -32,8 +32,8 @@ Parsed = dict[str, Any] | str
 """A row, or what is wrong with it."""
 
 
-def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Any:
-    """A `datasets.Dataset` of all rows, unreadable ones included: see `WHERE`, `FAULT`, `COLUMN`. Made once and kept in the cache.
+def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Table:
+    """A table of all rows, unreadable ones included: see `WHERE`, `FAULT`, `COLUMN`. Made once and kept in the cache.
 
     Args:
         source: Whose files these are.
@@ -44,16 +44,18 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Any:
     Raises:
         UserError: At the first row that cannot be read, unless such rows are skipped.
     """
-    import datasets
     import pyarrow as pa
+    from datasets import config
 
     csv_like = name in ("csv", "tsv")
     stamp = fingerprint("all rows", __version__, name, files, source.columns)
-    kept = Path(datasets.config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+    kept = Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         found = _survey(parsed(files, name), source, bad_rows)
-        settled = {key: pa.string() if csv_like else _settle(role_of(source, key), kinds) for key, kinds in found.items()}
+        settled = {
+            key: pa.string() if csv_like else _settle(role_of(source, key), kinds) for key, kinds in found.items()
+        }
         fields = {key: kind for key, kind in settled.items() if kind is not None}
         schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
         part = kept.with_suffix(f".{os.getpid()}.part")
@@ -68,21 +70,21 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Any:
                     batch = []
             stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
         part.rename(kept)
-    return datasets.Dataset.from_file(str(kept))
+    return Table([str(kept)])
 
 
-def faults(table: Any) -> dict[int, tuple[str | None, str]]:
+def faults(table: Table) -> dict[int, tuple[str | None, str]]:
     """Row -> column and reason of the rows that could not be read; none for a table that another reader made.
 
     Args:
-        table: A `datasets.Dataset`.
+        table: The rows.
     """
     import pyarrow.compute as pc
 
     found: dict[int, tuple[str | None, str]] = {}
-    if FAULT in table.column_names:
+    if FAULT in table.columns:
         start = 0
-        for batch in arrow_batches(table, [FAULT, COLUMN]):
+        for batch in table.batches([FAULT, COLUMN]):
             rows = pc.indices_nonzero(pc.is_valid(batch.column(0)))
             bad = batch.take(rows).to_pydict()
             found |= {start + row: (c, f) for row, f, c in zip(rows.to_pylist(), bad[FAULT], bad[COLUMN], strict=True)}
@@ -112,7 +114,9 @@ def _settle(role: str | None, kinds: Counter[str]) -> Any:
     import pyarrow as pa
 
     texts, numbers = kinds[TEXT] + kinds[TEXTS], kinds[NUMBER] + kinds[NUMBERS]
-    if role in ROLES or (role != SCORE and texts >= max(numbers, kinds[BOOL]) and texts + kinds[NULL] > 0):
+    if (role in ROLES and (texts or not numbers)) or (
+        role != SCORE and texts >= max(numbers, kinds[BOOL]) and texts + kinds[NULL] > 0
+    ):
         return pa.list_(pa.string()) if kinds[TEXTS] or (kinds[EMPTY] and not texts) else pa.string()
     if role == SCORE or numbers > kinds[BOOL]:
         number = pa.int64() if role in (LABEL, DOCUMENT) else pa.float64()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import NEGATIVE
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
-from lightning_embed.datamodules.scan import arrow_batches
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 
@@ -65,17 +65,17 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
                 )
 
 
-def find_bad(table: Any, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
+def find_bad(table: Table, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
     """Row number, column and reason of each value that cannot be used, in the order of the rows: blank or undecodable texts, scores that
     are no finite numbers or not as many as there are documents, missing labels. Negatives may be missing.
 
     Args:
-        table: A `datasets.Dataset`.
+        table: The rows.
         roles: Role -> columns.
     """
     columns = {column: role for role, names in roles.items() for column in names}
     start = 0
-    for batch in arrow_batches(table, list(columns)):
+    for batch in table.batches(list(columns)):
         found = [
             (start + row, column, reason)
             for column, role in columns.items()

@@ -15,6 +15,7 @@ from lightning_embed.datamodules.checks import is_text
 from lightning_embed.datamodules.columns import may_play, role_of
 from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 from lightning_embed.messages import user_error
 
@@ -25,8 +26,8 @@ LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
 
-def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str]]:
-    """A `datasets.Dataset` of a source's rows, and the files that it was read from.
+def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
+    """A source's rows, and the files that it was read from.
 
     Args:
         source: What to read.
@@ -45,7 +46,7 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str]]:
     if len(paths) == 1 and Path(paths[0]).is_dir():
         return _folder(source, Path(paths[0]))
     if source.format is None and len(paths) == 1 and _is_hub_id(paths[0]):
-        return _from_hub(source, paths[0]), paths
+        return Table.of(_from_hub(source, paths[0])), paths
     if source.format == "beir":
         raise UserError(f"source '{source.title}': format beir needs one folder, got {', '.join(paths)}")
     files = _expand(source, paths)
@@ -55,17 +56,18 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str]]:
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
     try:
-        table = _load(name, files)
+        table, features = _load(name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
         if name not in CAREFUL:
             raise _unreadable(error, source.title, files, name) from None
-        table = None
-    if name in CAREFUL and (table is None or _doubtful(source, table)):
-        table = careful.read(source, files, name, bad_rows)
+        return careful.read(source, files, name, bad_rows), files
+    if name in CAREFUL and _doubtful(source, table, features):
+        return careful.read(source, files, name, bad_rows), files
     return table, files
 
 
-def _load(name: str, files: list[str]) -> Any:
+def _load(name: str, files: list[str]) -> tuple[Table, Any]:
+    """The rows as `datasets` reads them into its cache, and its features."""
     import datasets
 
     options: dict[str, Any] = {}
@@ -77,7 +79,9 @@ def _load(name: str, files: list[str]) -> Any:
     if sys.stderr.isatty() and sum(os.path.getsize(file) for file in files) > LARGE:
         datasets.enable_progress_bars()
     try:
-        return datasets.load_dataset(READERS[name], data_files=files, split="train", **options)
+        builder = datasets.load_dataset_builder(READERS[name], data_files={"train": files}, **options)
+        builder.download_and_prepare()
+        return Table(sorted(str(file) for file in Path(builder.cache_dir).glob("*.arrow"))), builder.info.features
     finally:
         datasets.disable_progress_bars()
 
@@ -121,18 +125,18 @@ def _columns(file: str) -> list[str]:
     return [f"{field.name}: {field.type}" for field in pq.read_schema(file)]
 
 
-def _doubtful(source: Source, table: Any) -> bool:
+def _doubtful(source: Source, table: Table, features: Any) -> bool:
     """Whether a column that may play a role holds values of several types (datasets keeps them as JSON), or text was read as numbers."""
-    for column, feature in table.features.items():
-        role, kind = role_of(source, column), table.data.schema.field(column).type
-        if may_play(source, column, table.column_names) and type(feature).__name__ == "Json":
+    for column, feature in features.items():
+        role, kind = role_of(source, column), table.schema.field(column).type
+        if may_play(source, column, table.columns) and type(feature).__name__ == "Json":
             return True
         if role in ROLES and not is_text(kind):
             return True
     return False
 
 
-def _folder(source: Source, folder: Path) -> tuple[Any, list[str]]:
+def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
     import datasets
 
     if source.format == "beir" or beir.is_beir(folder):
@@ -140,16 +144,18 @@ def _folder(source: Source, folder: Path) -> tuple[Any, list[str]]:
         stamp = fingerprint("beir rows", __version__, [str(file) for file in files])
         given = {"folder": folder, "split": source.split, "title": source.title}
         try:
-            table = datasets.Dataset.from_generator(
+            made = datasets.Dataset.from_generator(
                 beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=stamp
             )
         except Exception as error:  # datasets wraps what a generator raises
             raise user_error(error) or _unreadable(error, source.title, [str(folder)], "beir") from None
-        return table, [str(folder)]
+        return Table.of(made), [str(folder)]
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
         if source.split not in splits:
-            raise UserError(f"source '{source.title}': {folder} has no split '{source.split}' (found: {', '.join(splits)})")
+            raise UserError(
+                f"source '{source.title}': {folder} has no split '{source.split}' (found: {', '.join(splits)})"
+            )
         folder = folder / source.split
     if not (folder / "dataset_info.json").is_file():
         raise UserError(
@@ -157,7 +163,8 @@ def _folder(source: Source, folder: Path) -> tuple[Any, list[str]]:
             "(corpus.jsonl, queries.jsonl, qrels/); name its files, e.g. with a glob"
         )
     try:
-        return datasets.load_from_disk(str(folder)), [str(folder)]
+        state = json.loads((folder / "state.json").read_text())
+        return Table([str(folder / entry["filename"]) for entry in state["_data_files"]]), [str(folder)]
     except Exception as error:  # a shard that is cut short, or a file that is missing
         raise _unreadable(error, source.title, [str(folder)], "arrow") from None
 

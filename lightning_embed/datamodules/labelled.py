@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import text_key
 from lightning_embed.datamodules.plan import mix
-from lightning_embed.datamodules.scan import arrow_batches
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 
@@ -25,17 +25,17 @@ def _uniform(values: NDArray[np.int64], key: int) -> NDArray[np.float64]:
     return (mix(values.astype(np.uint64), key) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def codes(table: Any, column: str) -> tuple[NDArray[np.int32], list[Any]]:
+def codes(table: Table, column: str) -> tuple[NDArray[np.int32], list[Any]]:
     """(n,) a small number for each row's label, -1 where it is missing, and the labels that they stand for.
 
     Args:
-        table: A `datasets.Dataset`.
+        table: The rows.
         column: Its column of labels.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = [batch.column(0).dictionary_encode() for batch in arrow_batches(table, [column])]
+    parts = [batch.column(0).dictionary_encode() for batch in table.batches([column])]
     whole = pa.chunked_array(parts).unify_dictionaries()
     numbers = [pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
     return np.concatenate(numbers).astype(np.int32), whole.chunk(0).dictionary.to_pylist()

@@ -1,7 +1,6 @@
 """Opens a source: its files, its columns, and which of its rows can be used."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from lightning_embed.datamodules.formats import read
 from lightning_embed.datamodules.labelled import Labelled, codes, lone
 from lightning_embed.datamodules.places import places
 from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.scan import arrow_batches
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 Fault = tuple[str | None, str]
@@ -73,15 +72,15 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled)
 
 
-def _refuse_all(source: Source, table: Any, files: list[str], faults: dict[int, Fault]) -> None:
+def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int, Fault]) -> None:
     first = min(faults)
     row = BadRow(places([first], table, files, source)[first], *faults[first])
     raise UserError(f"source '{source.title}': not one of its {len(faults):,} rows can be used; the first: {row}")
 
 
-def _roles(source: Source, table: Any, needed: Sequence[str]) -> dict[str, list[str]]:
+def _roles(source: Source, table: Table, needed: Sequence[str]) -> dict[str, list[str]]:
     """Role -> columns, all roles that are needed among them."""
-    found, schema = [c for c in table.column_names if c not in careful.MARKS], table.data.schema
+    found, schema = [column for column in table.columns if column not in careful.MARKS], table.schema
     roles = find_roles(source, found, [column for column in found if is_text(schema.field(column).type)])
     missing = [role for role in needed if role not in roles and not (role == POSITIVE and LABEL in roles)]
     if missing:
@@ -94,7 +93,7 @@ def _roles(source: Source, table: Any, needed: Sequence[str]) -> dict[str, list[
 
 
 def _add_faults(
-    faults: dict[int, Fault], table: Any, roles: dict[str, list[str]], usable: NDArray[np.bool_], all_of_them: bool
+    faults: dict[int, Fault], table: Table, roles: dict[str, list[str]], usable: NDArray[np.bool_], all_of_them: bool
 ) -> None:
     """Adds column and reason of the first, or of all, bad rows."""
     for row, column, reason in find_bad(table, roles):
@@ -104,13 +103,13 @@ def _add_faults(
                 return
 
 
-def _filtered(source: Source, table: Any) -> NDArray[np.bool_]:
+def _filtered(source: Source, table: Table) -> NDArray[np.bool_]:
     """Which rows meet the source's conditions."""
     if not source.filter:
         return np.ones(len(table), dtype=bool)
-    parsed = [filters.parse(condition, source.title, table.column_names) for condition in source.filter]
+    parsed = [filters.parse(condition, source.title, table.columns) for condition in source.filter]
     parts = []
-    for batch in arrow_batches(table, list(dict.fromkeys(column for column, _, _ in parsed))):
+    for batch in table.batches(list(dict.fromkeys(column for column, _, _ in parsed))):
         good = np.ones(len(batch), dtype=bool)
         for condition, (column, function, value) in zip(source.filter, parsed, strict=True):
             matches = filters.matching(batch.column(column), function, value, source.title, condition)

@@ -2,25 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lightning_embed.datamodules.careful import WHERE, parsed
 from lightning_embed.datamodules.files import is_array, open_bytes
 from lightning_embed.datamodules.formats import kind_of
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 
 
-def places(rows: list[int], table: Any, files: list[str], source: Source) -> dict[int, str]:
+def places(rows: list[int], table: Table, files: list[str], source: Source) -> dict[int, str]:
     """Row number -> "file, line n" for JSON lines and CSV, else "file, row n".
 
     Args:
         rows: Row numbers from 0, ascending.
-        table: The `datasets.Dataset` that they are of.
+        table: What they are of.
         files: The files that it was read from, in order.
         source: Says their format.
     """
-    if WHERE in table.column_names:
-        return dict(zip(rows, table.select_columns([WHERE])[rows][WHERE], strict=True))
+    if WHERE in table.columns:
+        return dict(zip(rows, table.take(rows, [WHERE])[WHERE], strict=True))
     wanted, found, count = set(rows), {}, 0
     for count, where in enumerate(_each(files, source), start=1):
         if count - 1 in wanted:

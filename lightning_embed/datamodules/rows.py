@@ -1,6 +1,5 @@
 """Rows: an opened source, memory-mapped, whose rows are taken by number."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from lightning_embed.batch import NEGATIVE, POSITIVE, ROLES
 from lightning_embed.datamodules.columns import passage
 from lightning_embed.datamodules.labelled import Labelled
 from lightning_embed.datamodules.sources import Source
-from lightning_embed.errors import UserError
+from lightning_embed.datamodules.table import Table
 
 
 class Rows:
@@ -19,7 +18,7 @@ class Rows:
 
     Args:
         source: What they are of.
-        table: A `datasets.Dataset`.
+        table: The table that they are rows of.
         roles: Role -> columns that play it.
         files: The files that they were read from, for messages.
         kept: Numbers of the table's rows that count; None: all.
@@ -29,7 +28,7 @@ class Rows:
     def __init__(
         self,
         source: Source,
-        table: Any,
+        table: Table,
         roles: dict[str, list[str]],
         files: list[str],
         kept: NDArray[np.int64] | None = None,
@@ -37,8 +36,7 @@ class Rows:
     ) -> None:
         self.source, self.files, self.columns = source, files, roles
         self.kept, self.labelled = kept, labelled
-        self.table = table.select_columns([column for columns in roles.values() for column in columns])
-        self._bytes = {entry["filename"]: os.path.getsize(entry["filename"]) for entry in table.cache_files}
+        self.table = table
 
     def __len__(self) -> int:
         return len(self.table) if self.kept is None else len(self.kept)
@@ -65,12 +63,7 @@ class Rows:
         Raises:
             UserError: If a file has shrunk since it was opened.
         """
-        for file, size in self._bytes.items():
-            if os.path.getsize(file) < size:  # reading what is gone would kill the process
-                raise UserError(
-                    f"source '{self.source.title}': {file} became smaller while it was being read; start anew"
-                )
-        got = self.table[self.numbers(rows)]
+        got = self.table.take(self.numbers(rows), [column for columns in self.columns.values() for column in columns])
         taken: dict[str, list[Any]] = {}
         for role, columns in self.columns.items():
             if role == NEGATIVE:
