@@ -151,6 +151,7 @@ def _quiet() -> None:
         ".*`isinstance\\(treespec.*",
         ".*litlogger.*",
         ".*GPU available but not used.*",
+        ".*your dataloader is not resumable.*",  # it is: its state is in the data module
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings(

@@ -1,4 +1,6 @@
-"""Kills a training run again and again and shows that its steps are those of a run never killed: python scripts/kill_and_resume.py --kills 200
+"""Kills training runs again and again and shows that their steps are those of runs never killed.
+
+    python scripts/kill_and_resume.py --kills 200
 
 A server that has imported everything forks a run; SIGKILL hits it, its ranks and its workers at a random moment after a random number of
 steps; it goes on with `--ckpt_path last` and another number of workers (0, 1, 2) and ranks (1, 2). A callback writes down, after each step,
@@ -7,6 +9,7 @@ number of ranks stays the same, so must the losses.
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -27,7 +30,7 @@ import yaml
 from lightning_embed.batch import TokenBatch
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST = 10
+MOST = 7
 """Kills of one run."""
 PATIENCE = 120
 """Seconds without a new step until a run counts as hung."""
@@ -69,7 +72,7 @@ class Trial:
     name: str
     trainer: dict[str, Any]
     checkpoint: dict[str, Any]
-    worlds: tuple[int, ...] = (1, 2)
+    worlds: tuple[int, ...] = (1, 1, 2)
 
 
 TRIALS = (
@@ -344,11 +347,14 @@ def prepare(folder: Path) -> None:
 
     torch.set_num_threads(1)
     import datasets  # noqa: F401
-    import transformers  # noqa: F401
-    from transformers import AutoModel, PreTrainedTokenizerFast  # noqa: F401
+    import pyarrow.json  # noqa: F401
+    import transformers.models.bert.modeling_bert
+    import zstandard  # noqa: F401
+    from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
 
     import lightning_embed.cli  # noqa: F401
 
+    gc.freeze()
     child = _forked(lambda: write_inputs(folder), folder / "log")
     assert os.waitpid(child, 0)[1] == 0, (folder / "log").read_text()
 

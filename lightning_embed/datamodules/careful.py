@@ -280,7 +280,7 @@ def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
             if not taken:
                 return
             if head is None:
-                head = [cell.removeprefix("\ufeff") for cell in cells]
+                head = cells
                 twice = [cell for cell, times in Counter(head).items() if times > 1]
                 if twice:
                     raise UserError(f"{file}, line {number}: the column '{twice[0]}' stands twice; rename one")

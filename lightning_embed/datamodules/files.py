@@ -22,17 +22,17 @@ def open_bytes(file: str) -> IO[bytes]:
     if file.endswith((".zst", ".zstd")):
         import zstandard
 
-        return zstandard.open(file)
+        return io.BufferedReader(zstandard.open(file))
     return open(file, "rb")
 
 
 def open_text(file: str) -> IO[str]:
-    """Opens a file as UTF-8 text, decompressing .gz and .zst; undecodable bytes become lone surrogates.
+    """Opens a file as UTF-8 text, with or without a byte order mark, decompressing .gz and .zst; undecodable bytes become lone surrogates.
 
     Args:
         file: Its path.
     """
-    return io.TextIOWrapper(open_bytes(file), encoding="utf-8", errors="surrogateescape", newline="")
+    return io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def broken_file() -> tuple[type[Exception], ...]:
