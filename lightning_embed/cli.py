@@ -161,6 +161,7 @@ def _quiet() -> None:
         ".*litlogger.*",
         ".*GPU available but not used.*",
         ".*Total length of `DataLoader` across ranks is zero.*",
+        ".*your dataloader is not resumable.*",  # it is: its state is in the data module
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings(

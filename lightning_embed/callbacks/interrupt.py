@@ -36,7 +36,7 @@ class SaveOnInterrupt(L.Callback):
         asked = self.asked
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+        if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # gathered gradients are not saved
             callback = trainer.checkpoint_callback
             if callback is None or getattr(callback, "dirpath", None) is None:
                 raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lightning_embed.datamodules.files import open_bytes
 from lightning_embed.errors import UserError
 
 
@@ -77,47 +76,3 @@ class BadRows:
         ]
         listing.parent.mkdir(parents=True, exist_ok=True)
         listing.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries), encoding="utf-8")
-
-
-def places(rows: list[int], files: list[str]) -> dict[int, str]:
-    """Row number -> "file, line n" for JSON lines, "file, row n" for Parquet and single files, found in one pass.
-
-    Args:
-        rows: Row numbers from 0 over all files, ascending.
-        files: The source's files in order.
-    """
-    found: dict[int, str] = {}
-    wanted, count = iter([*rows, -1]), 0
-    row = next(wanted)
-    if all(".json" in file for file in files):
-        for file in files:
-            with open_bytes(file) as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        if count == row:
-                            found[row], row = f"{file}, line {number}", next(wanted)
-                        count += 1
-            if row < 0:
-                break
-        return found
-    sizes = [_rows_of(file) if len(files) > 1 else None for file in files]
-    for row in rows:
-        file, inside = files[0], row
-        if None in sizes:
-            file = ", ".join(files)
-        for file_of, size in zip(files, sizes, strict=True) if None not in sizes else []:
-            if inside < (size or 0):
-                file = file_of
-                break
-            inside -= size or 0
-        found[row] = f"{file}, row {inside + 1}"
-    return found
-
-
-def _rows_of(file: str) -> int | None:
-    """Rows of a Parquet file; None for other kinds."""
-    if not file.endswith(".parquet"):
-        return None
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(file).metadata.num_rows

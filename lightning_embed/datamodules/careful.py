@@ -1,209 +1,296 @@
-"""Reads JSON-lines and CSV files row by row, slowly, to find the rows that a fast reader stumbles over."""
+"""Reads JSON and CSV files row by row, slowly, where a fast reader stumbles.
+
+No row is lost: each is kept with its place in the files and, if it cannot be read, with what is wrong with it. Types are settled by all
+rows together, so that neither the first row nor the first megabytes decide what the others must be.
+"""
 
 import csv
-import io
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.datamodules.bad_rows import BadRow
-from lightning_embed.datamodules.files import fingerprint, open_bytes, open_text
+from lightning_embed import __version__
+from lightning_embed.batch import ROLES
+from lightning_embed.datamodules.bad_rows import BadRow, BadRows
+from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
+from lightning_embed.datamodules.files import broken_file, fingerprint, is_array, open_bytes, open_text
+from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
+MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
+"""Columns of the table that say where a row stands, what is wrong with it, and in which column."""
+READ = 1000
+NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"
+BOOL, EMPTY = "true or false", "an empty list"
 csv.field_size_limit(1 << 30)
 
+Parsed = dict[str, Any] | str
+"""A row, or what is wrong with it."""
 
-def explain_unreadable(error: Exception, title: str, files: list[str], kind: str) -> UserError:
-    """A line that names the file, and for JSON and CSV the line, that could not be read.
+
+def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Table:
+    """A table of all rows, unreadable ones included: see `WHERE`, `FAULT`, `COLUMN`. Made once and kept in the cache.
 
     Args:
-        error: What the reader raised.
-        title: The source's name.
-        files: Its files.
-        kind: Their format.
+        source: Whose files these are.
+        files: JSON-lines, JSON, CSV or TSV files.
+        name: `json`, `jsonl`, `csv` or `tsv`.
+        bad_rows: Unless they are to be skipped, the first one stops the reading.
+
+    Raises:
+        UserError: At the first row that cannot be read, unless such rows are skipped.
     """
-    for file in [file for file in files if kind in ("json", "csv") and not _is_array(file)]:
+    import pyarrow as pa
+    from datasets import config
+
+    csv_like = name in ("csv", "tsv")
+    stamp = fingerprint("all rows", __version__, name, files, source.columns)
+    kept = Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        found = _survey(parsed(files, name), source, bad_rows)
+        settled = {
+            key: pa.string() if csv_like else _settle(role_of(source, key), kinds) for key, kinds in found.items()
+        }
+        fields = {key: kind for key, kind in settled.items() if kind is not None}
+        schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
+        part = kept.with_suffix(f".{os.getpid()}.part")
+        with pa.ipc.new_stream(part, schema) as stream:
+            batch = []
+            for where, row in parsed(files, name):
+                batch.append(_fitted(where, row, fields, source))
+                if batch[-1][FAULT] is not None:
+                    _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
+                if len(batch) == READ:
+                    stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                    batch = []
+            stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+        part.rename(kept)
+    return Table([str(kept)])
+
+
+def faults(table: Table) -> dict[int, tuple[str | None, str]]:
+    """Row -> column and reason of the rows that could not be read; none for a table that another reader made.
+
+    Args:
+        table: The rows.
+    """
+    import pyarrow.compute as pc
+
+    found: dict[int, tuple[str | None, str]] = {}
+    if FAULT in table.columns:
+        start = 0
+        for batch in table.batches([FAULT, COLUMN]):
+            rows = pc.indices_nonzero(pc.is_valid(batch.column(0)))
+            bad = batch.take(rows).to_pydict()
+            found |= {start + row: (c, f) for row, f, c in zip(rows.to_pylist(), bad[FAULT], bad[COLUMN], strict=True)}
+            start += len(batch)
+    return found
+
+
+def _stop(source: Source, bad_rows: BadRows, row: BadRow) -> None:
+    if not bad_rows.skip:
+        bad_rows.judge(source.title, [row], 1)
+
+
+def _survey(rows: Iterable[tuple[str, Parsed]], source: Source, bad_rows: BadRows) -> dict[str, Counter[str]]:
+    """Key -> how often which kind of value stands under it."""
+    kinds: dict[str, Counter[str]] = {}
+    for where, row in rows:
+        if isinstance(row, str):
+            _stop(source, bad_rows, BadRow(where, None, row))
+            continue
+        for key, value in row.items():
+            kinds.setdefault(key, Counter())[_kind(value)] += 1
+    return kinds
+
+
+def _settle(role: str | None, kinds: Counter[str]) -> Any:
+    """The Arrow type of a column: that of its role, else that of most of its values; None where there is no use for them."""
+    import pyarrow as pa
+
+    texts, numbers = kinds[TEXT] + kinds[TEXTS], kinds[NUMBER] + kinds[NUMBERS]
+    if (role in ROLES and (texts or not numbers)) or (
+        role != SCORE and texts >= max(numbers, kinds[BOOL]) and texts + kinds[NULL] > 0
+    ):
+        return pa.list_(pa.string()) if kinds[TEXTS] or (kinds[EMPTY] and not texts) else pa.string()
+    if role == SCORE or numbers > kinds[BOOL]:
+        number = pa.int64() if role in (LABEL, DOCUMENT) else pa.float64()
+        return pa.list_(number) if kinds[NUMBERS] > kinds[NUMBER] else number
+    return pa.bool_() if kinds[BOOL] else None
+
+
+def _kind(value: Any) -> str:
+    """What a value is, as far as it matters here."""
+    if value is None:
+        return NULL
+    if isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("text"), str)):
+        return TEXT
+    if isinstance(value, bool):
+        return BOOL
+    if isinstance(value, int | float):
+        return NUMBER if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else "a number beyond 64 bits"
+    if isinstance(value, list):
+        inside = {_kind(item) for item in value} - {NULL}
+        lists = {(): EMPTY, (TEXT,): TEXTS, (NUMBER,): NUMBERS}
+        return lists.get(tuple(inside), "a list of other things")
+    return "an object"
+
+
+def _fitted(where: str, row: Parsed, fields: dict[str, Any], source: Source) -> dict[str, Any]:
+    """A row as its columns' types have it; without values, but with its fault, if it does not fit them."""
+    if isinstance(row, str):
+        return {WHERE: where, FAULT: row, COLUMN: None}
+    out: dict[str, Any] = {WHERE: where, FAULT: None, COLUMN: None}
+    for key, kind in fields.items():
         try:
-            bad = next((bad for _, bad in _judged(file, kind) if bad is not None), None)
-        except (OSError, EOFError) as broken:
-            bad = BadRow(file, None, f"{type(broken).__name__}: {broken}")
-        if bad is not None:
-            return UserError(
-                f"source '{title}': {bad}; mend or delete the line, or leave such rows out with on_bad_row: skip"
-            )
-    if len(files) > 1:
-        files = [file for file in files if not _readable(file, kind)] or files
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-    return UserError(f"source '{title}': {', '.join(files)} could not be read as {kind}: {reason}")
+            out[key] = _fit(row.get(key), kind)
+        except TypeError as error:
+            if may_play(source, key, fields):
+                return {WHERE: where, FAULT: str(error), COLUMN: key}
+    return out
 
 
-def _is_array(file: str) -> bool:
-    """Whether a JSON file is one array instead of an object a line."""
-    try:
-        with open_bytes(file) as stream:
-            return stream.read(64).lstrip()[:1] == b"["
-    except (OSError, EOFError):
-        return False
+def _fit(value: Any, kind: Any) -> Any:
+    """A value as an Arrow type has it.
+
+    Raises:
+        TypeError: If it is of another type.
+    """
+    import pyarrow as pa
+
+    given, listed = _kind(value), pa.types.is_list(kind)
+    inner = kind.value_type if listed else kind
+    expected = TEXT if pa.types.is_string(inner) else BOOL if pa.types.is_boolean(inner) else NUMBER
+    if given in (NULL, EMPTY):
+        return [] if listed and given == EMPTY else None
+    several = given == {TEXT: TEXTS, NUMBER: NUMBERS}.get(expected)
+    if given != expected and not (listed and several):
+        raise TypeError(f"expected {f'{expected} or a list of them' if listed else expected}, got {given}")
+    if pa.types.is_int64(inner) and any(v != int(v) for v in (value if several else [value])):
+        raise TypeError(f"expected a whole number, got {value}")
+    values = [passage(item) for item in value] if several else [passage(value)]
+    return values if listed else values[0]
 
 
-def _readable(file: str, kind: str) -> bool:
-    """Whether a Parquet file opens by itself (of several, only some may be broken)."""
-    import pyarrow.parquet as pq
+def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
+    """Place and content of each row, or what is wrong with it.
 
-    if kind != "parquet":
-        return False
-    try:
-        whole = pq.ParquetFile(file)
-        for group in range(whole.num_row_groups):
-            whole.read_row_group(group)
-    except Exception:  # any of Arrow's errors: it is the broken one
-        return False
-    return True
-
-
-def _judged(file: str, kind: str) -> Iterator[tuple[bytes, BadRow | None]]:
-    """Each row's bytes, and what is wrong with it."""
-    return _judged_json(file) if kind == "json" else _judged_csv(file, "\t" if ".tsv" in Path(file).suffixes else ",")
+    Args:
+        files: JSON-lines, JSON, CSV or TSV files.
+        name: `json`, `jsonl`, `csv` or `tsv`.
+    """
+    for file in files:
+        try:
+            if name in ("csv", "tsv"):
+                yield from _csv_rows(file, "\t" if name == "tsv" else ",")
+            else:
+                yield from _array(file) if is_array(file) else _json_lines(file)
+        except broken_file() as error:
+            yield file, f"the rest cannot be read ({str(error) or type(error).__name__})"
 
 
-def _judged_json(file: str) -> Iterator[tuple[bytes, BadRow | None]]:
-    kinds: dict[str, Any] = {}
+def csv_head(files: list[str], name: str) -> list[str]:
+    """The column names of CSV files.
+
+    Args:
+        files: The files.
+        name: `csv` or `tsv`.
+
+    Raises:
+        ValueError: If a file's first row does not fit them; a fast reader would guess what is meant.
+    """
+    heads = []
+    for file in files:
+        place, row = next(_csv_rows(file, "\t" if name == "tsv" else ","), (file, "no rows"))
+        if isinstance(row, str):
+            raise ValueError(f"{place}: {row}")
+        heads.append(list(row))
+    return heads[0]
+
+
+def _json_lines(file: str) -> Iterator[tuple[str, Parsed]]:
     with open_bytes(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield line, _bad_json(line, f"{file}, line {number}", kinds)
+                yield f"{file}, line {number}", _parse(line)
 
 
-def _bad_json(line: bytes, where: str, kinds: dict[str, Any]) -> BadRow | None:
-    """What is wrong with a line, given the types of each key in the lines before."""
+def _array(file: str) -> Iterator[tuple[str, Parsed]]:
+    """The objects of a file that is one JSON array."""
+    with open_bytes(file) as stream:
+        try:
+            rows = json.loads(stream.read())
+        except (ValueError, RecursionError) as error:
+            yield file, f"expected a JSON array ({error})"
+            return
+    for number, row in enumerate(rows, start=1):
+        yield f"{file}, row {number}", _checked(row)
+
+
+def _parse(line: bytes) -> Parsed:
+    """A line's JSON object, or what is wrong with it."""
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return BadRow(where, None, f"expected UTF-8, got byte 0x{line[error.start]:02x} at position {error.start}")
+        return f"expected UTF-8, got byte 0x{error.object[error.start]:02x} at position {error.start}"
     try:
-        row = json.loads(text)
+        return _checked(json.loads(text))
     except (ValueError, RecursionError) as error:
-        return BadRow(where, None, f"expected a JSON object, got {text.strip()[:60]!r} ({str(error)[:80]})")
+        return f"expected a JSON object, got {text.strip()[:60]!r} ({str(error)[:80]})"
+
+
+def _checked(row: Any) -> Parsed:
     if not isinstance(row, dict):
-        return BadRow(where, None, f"expected a JSON object, got a {type(row).__name__}")
-    if "\\u" in text and _lone_surrogate(row):
-        return BadRow(where, None, "a text holds half a surrogate pair, which is no character")
-    for key, value in row.items():
-        kind, known = _kind(value), kinds.get(key)
-        if kind == "mixed" or (kind is not None and known is not None and not _agree(known, kind)):
-            return BadRow(where, key, f"expected {_name(known)}, got {_name(kind)}")
-    for key, value in row.items():
-        kinds[key] = _wider(kinds.get(key), _kind(value))
-    return None
-
-
-def _kind(value: Any) -> Any:
-    """The type of a JSON value: a name, ("list", kind of its items), "mixed", or None where it says nothing (null)."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        inner: Any = None
-        for item in value:
-            kind = _kind(item)
-            if inner is not None and kind is not None and not _agree(inner, kind):
-                return "mixed"
-            inner = _wider(inner, kind)
-        return ("list", inner)
-    if isinstance(value, bool):
-        return "bool"
-    return {str: "text", int: "number", float: "number"}.get(type(value), "object")
-
-
-def _agree(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return one[1] is None or other[1] is None or _agree(one[1], other[1])
-    return one == other
-
-
-def _wider(one: Any, other: Any) -> Any:
-    """The more telling of two kinds that agree."""
-    return other if one is None or one == ("list", None) else one
-
-
-def _name(kind: Any) -> str:
-    if isinstance(kind, tuple):
-        return "a list" if kind[1] is None else f"a list of {kind[1] if isinstance(kind[1], str) else 'lists'}"
-    return {"mixed": "a list of several types", "text": "a text", "number": "a number"}.get(kind, f"a {kind}")
+        return f"expected a JSON object, got {_kind(row)}"
+    return "a text holds half a surrogate pair, which is no character" if _lone_surrogate(row) else row
 
 
 def _lone_surrogate(value: Any) -> bool:
     if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return True
-        return False
+        return not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(_lone_surrogate(item) for item in items)
 
 
-def _judged_csv(file: str, separator: str) -> Iterator[tuple[bytes, BadRow | None]]:
-    with open_text(file) as lines:
-        reader = csv.reader(lines, delimiter=separator)
+def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
+    """The rows of a CSV file; where a bad row spans several lines (a quote that nobody closes), only its first line is given up."""
+    with open_text(file) as stream:
+        ahead: deque[str] = deque()
+        taken: list[str] = []
+
+        def lines() -> Iterator[str]:
+            while line := ahead.popleft() if ahead else stream.readline():
+                taken.append(line)
+                yield line
+
         head: list[str] | None = None
+        number = 1
         while True:
-            where = f"{file}, line {reader.line_num + 1}"
+            taken.clear()
+            wrong = None
             try:
-                cells = next(reader, None)
+                cells = next(csv.reader(lines(), delimiter=separator, strict=True), [])
             except csv.Error as error:
-                yield b"", BadRow(where, None, str(error))
-                continue
-            if cells is None:
+                cells, wrong = [], str(error)
+            if not taken:
                 return
-            if not cells:
-                continue
-            head = head or cells
-            bad = None
-            if len(cells) != len(head):
-                bad = BadRow(where, None, f"expected {len(head)} cells, got {len(cells)}")
-            elif _lone_surrogate(cells):
-                bad = BadRow(where, None, "expected UTF-8, got other bytes")
-            row = io.StringIO()
-            csv.writer(row, delimiter=separator, lineterminator="\n").writerow(cells)
-            yield row.getvalue().encode("utf-8", "surrogateescape"), bad
-
-
-def clean_copy(file: str, name: str) -> tuple[str, list[BadRow]]:
-    """A copy of a file without its unreadable rows, kept in the cache, and what was left out.
-
-    Args:
-        file: A JSON-lines, CSV or TSV file.
-        name: `json`, `jsonl`, `csv` or `tsv`.
-    """
-    from datasets import config
-
-    kind = "json" if name.startswith("json") else "csv"
-    copy = Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{fingerprint([file])}.{name}"
-    listed = copy.with_suffix(".bad.json")
-    if not listed.is_file():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        bad = []
-        part = copy.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as kept:
-            for line, wrong in _guarded(_judged(file, kind), file):
-                if wrong is None:
-                    kept.write(line if line.endswith(b"\n") else line + b"\n")
-                else:
-                    bad.append(wrong)
-        part.rename(copy)
-        part.write_text(json.dumps([[row.where, row.column, row.reason] for row in bad]))
-        part.rename(listed)
-    return str(copy), [BadRow(*row) for row in json.loads(listed.read_text())]
-
-
-def _guarded(rows: Iterator[tuple[bytes, BadRow | None]], file: str) -> Iterator[tuple[bytes, BadRow | None]]:
-    """The rows up to where a compressed file breaks off, and that it does."""
-    try:
-        yield from rows
-    except (OSError, EOFError) as error:
-        yield b"", BadRow(file, None, f"the rest cannot be read ({error})")
+            if head is None:
+                head = cells
+                twice = [cell for cell, times in Counter(head).items() if times > 1]
+                if twice:
+                    raise UserError(f"{file}, line {number}: the column '{twice[0]}' stands twice; rename one")
+            elif cells or wrong:
+                if wrong is None and len(cells) != len(head):
+                    wrong = f"expected {len(head)} cells, got {len(cells)}"
+                elif wrong is None and _lone_surrogate(cells):
+                    wrong = "expected UTF-8, got other bytes"
+                if wrong:
+                    ahead.extendleft(reversed(taken[1:]))
+                    del taken[1:]
+                yield f"{file}, line {number}", wrong or {k: cell or None for k, cell in zip(head, cells, strict=True)}
+            number += len(taken)

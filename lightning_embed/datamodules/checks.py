@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightning_embed.batch import NEGATIVE
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
-from lightning_embed.datamodules.formats import arrow_batches
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 
@@ -46,7 +49,10 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
             inner = kind.value_type if role == SCORE and is_list(kind) else kind
             number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)
             numbers = number or _is_string(inner)  # a CSV column in which one cell is no number
-            classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_string(kind)
+            # a label may be read as a fraction where another one is missing
+            classes = (
+                pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind) or _is_string(kind)
+            )
             expected, good = {
                 SCORE: ("numbers", numbers),
                 LABEL: ("whole numbers or text", classes),
@@ -59,37 +65,61 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
                 )
 
 
-def find_bad(table: Any, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
-    """Row number, column and reason of each value that cannot be used: blank or undecodable texts, scores that are no finite numbers,
-    missing labels. Negatives may be missing.
+def find_bad(table: Table, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
+    """Row number, column and reason of each value that cannot be used, in the order of the rows: blank or undecodable texts, scores that
+    are no finite numbers or not as many as there are documents, missing labels. Negatives may be missing.
 
     Args:
-        table: A `datasets.Dataset`.
+        table: The rows.
         roles: Role -> columns.
     """
-    import pyarrow as pa
-
     columns = {column: role for role, names in roles.items() for column in names}
     start = 0
-    for batch in arrow_batches(table, list(columns)):
-        for column, role in columns.items():
-            values = batch.column(column)
-            if isinstance(values, pa.ChunkedArray):
-                values = values.combine_chunks()
-            for row, reason in _bad_of(values, role):
-                yield start + row, column, reason
+    for batch in table.batches(list(columns)):
+        found = [
+            (start + row, column, reason)
+            for column, role in columns.items()
+            for row, reason in _bad_of(batch.column(column), role)
+        ]
+        if SCORE in roles and NEGATIVE in roles and is_list(batch.column(roles[SCORE][0]).type):
+            miscounted = _miscounted(batch, roles[SCORE][0], roles[NEGATIVE])
+            found += [(start + row, roles[SCORE][0], reason) for row, reason in miscounted]
+        yield from sorted(found)
         start += len(batch)
 
 
 def _bad_of(values: Any, role: str) -> Iterator[tuple[int, str]]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if role in (LABEL, DOCUMENT):
-        yield from ((row, f"expected a {role}, got none") for row in _where(pc.is_null(values)))
+    flat, parents = _flat(values)
+    undecodable = _undecodable(flat)
+    if undecodable is not None:  # such a column can be looked at no further
+        yield from ((row, "expected UTF-8, got other bytes") for row in _rows(undecodable, parents))
+    elif role in (LABEL, DOCUMENT):
+        good = pc.is_valid(values)
+        if pa.types.is_floating(values.type):
+            good = pc.fill_null(pc.and_(pc.is_finite(values), pc.equal(values, pc.floor(values))), False)
+        for row in _where(pc.invert(good)):
+            value = values[row].as_py()
+            yield row, f"expected a {role}, got {'none' if value is None else value}"
     elif role == SCORE:
         yield from _bad_scores(values)
-    else:
-        yield from _bad_texts(values, role)
+    elif role != NEGATIVE:
+        yield from _bad_texts(values)
+
+
+def _miscounted(batch: Any, score: str, negatives: list[str]) -> Iterator[tuple[int, str]]:
+    """Rows whose list of scores is not one for the positive and one for each negative that is not blank."""
+    texts = np.zeros(len(batch), dtype=np.int64)
+    for column in negatives:
+        flat, parents = _flat(batch.column(column))
+        flat = _text_of(flat)
+        owners = np.arange(len(flat)) if parents is None else np.asarray(parents)
+        texts += np.bincount(owners[~_blank(flat)], minlength=len(batch))
+    given = np.asarray(_lengths(batch.column(score)))
+    for row in np.flatnonzero(given != 1 + texts).tolist():
+        yield row, f"{given[row]} scores for 1 positive and {texts[row]} negatives"
 
 
 def _bad_scores(values: Any) -> Iterator[tuple[int, str]]:
@@ -99,11 +129,11 @@ def _bad_scores(values: Any) -> Iterator[tuple[int, str]]:
     flat, parents = _flat(values)
     if _is_string(flat.type):
         flat = pa.array([_number(text) for text in flat.to_pylist()], "float64")
-    good = pc.fill_null(pc.is_finite(flat.cast("float64")), False)
+    good = pc.fill_null(pc.is_finite(flat.cast("float64", safe=False)), False)
     for row in _rows(pc.invert(good), parents):
         yield row, f"expected a finite number, got {values[row].as_py()!r}"
     if parents is not None:
-        yield from ((row, "expected a score, got none") for row in _where(_lacking(values)))
+        yield from ((row, "expected a score, got none") for row in _where(pc.equal(_lengths(values), 0)))
 
 
 def _number(text: str | None) -> float | None:
@@ -113,25 +143,45 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _bad_texts(values: Any, role: str) -> Iterator[tuple[int, str]]:
-    import pyarrow as pa
+def _bad_texts(values: Any) -> Iterator[tuple[int, str]]:
     import pyarrow.compute as pc
 
     flat, parents = _flat(values)
-    if pa.types.is_struct(flat.type):
-        flat = flat.field("text")
-    try:
-        flat.validate(full=True)
-    except pa.ArrowInvalid:  # a text is no UTF-8: only now is each of them looked at
-        flags = pa.array([not _decodes(text) for text in flat.cast(pa.large_binary()).to_pylist()])
-        yield from ((row, "expected UTF-8, got other bytes") for row in _rows(flags, parents))
-        return
-    if role == NEGATIVE:
-        return
-    good = pc.fill_null(pc.match_substring_regex(flat, r"\S"), False)
-    yield from ((row, "expected a text, got an empty one") for row in _rows(pc.invert(good), parents))
+    for row in _rows(_blank(_text_of(flat)), parents):
+        yield row, "expected a text, got an empty one"
     if parents is not None:
-        yield from ((row, "expected a text, got none") for row in _where(_lacking(values)))
+        yield from ((row, "expected a text, got none") for row in _where(pc.equal(_lengths(values), 0)))
+
+
+def _text_of(flat: Any) -> Any:
+    """The texts of a column of passages; a column of texts is its own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.struct_field(flat, "text") if pa.types.is_struct(flat.type) else flat
+
+
+def _blank(texts: Any) -> NDArray[np.bool_]:
+    """(n,) which texts are missing, empty or white space."""
+    import pyarrow.compute as pc
+
+    empty = pc.or_(pc.equal(pc.binary_length(texts), 0), pc.utf8_is_space(texts))
+    return np.asarray(pc.fill_null(empty, True))
+
+
+def _undecodable(flat: Any) -> NDArray[np.bool_] | None:
+    """(n,) which values hold a string that is no UTF-8; None if all are fine."""
+    import pyarrow as pa
+
+    parts = [flat.field(i) for i in range(flat.type.num_fields)] if pa.types.is_struct(flat.type) else [flat]
+    bad = None
+    for part in [part for part in parts if _is_string(part.type)]:
+        try:
+            part.validate(full=True)
+        except pa.ArrowInvalid:  # only now is each of them looked at
+            flags = np.array([not _decodes(text) for text in part.cast(pa.large_binary()).to_pylist()])
+            bad = flags if bad is None else bad | flags
+    return bad
 
 
 def _decodes(text: bytes | None) -> bool:
@@ -159,21 +209,19 @@ def _flat(values: Any) -> tuple[Any, Any]:
     return (pc.list_flatten(values), pc.list_parent_indices(values)) if is_list(values.type) else (values, None)
 
 
-def _lacking(values: Any) -> Any:
-    """Which lists are missing or empty."""
+def _lengths(values: Any) -> Any:
+    """Items of each list; 0 where it is missing."""
     import pyarrow.compute as pc
 
-    return pc.equal(pc.fill_null(pc.list_value_length(values), 0), 0)
+    return pc.fill_null(pc.list_value_length(values), 0)
 
 
 def _where(flags: Any) -> list[int]:
     """Numbers of the rows whose flag is true."""
-    import pyarrow.compute as pc
-
-    return pc.indices_nonzero(flags).to_pylist() if pc.any(flags).as_py() else []
+    return np.flatnonzero(np.asarray(flags)).tolist()
 
 
 def _rows(flags: Any, parents: Any) -> list[int]:
     """Numbers of the rows that have an item whose flag is true."""
     found = _where(flags)
-    return found if parents is None else sorted({parents[item].as_py() for item in found})
+    return found if parents is None else np.unique(np.asarray(parents)[found]).tolist()

@@ -7,7 +7,9 @@ from lightning_embed import __version__
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
 from lightning_embed.datamodules.files import fingerprint
+from lightning_embed.datamodules.labelled import Labelled, codes, label_id
 from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.table import Table
 from lightning_embed.tokenizer import TextTokenizer
 
 READ = 256
@@ -24,24 +26,37 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
     """
     import datasets
 
-    role = POSITIVE if POSITIVE in rows.roles else ANCHOR
+    role = POSITIVE if POSITIVE in rows.columns else ANCHOR
     text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
     kinds: dict[str, Any] = {ANCHOR: text, POSITIVE: text, NEGATIVE: texts, DOCUMENT: datasets.Value("int64")}
     for given in (SCORE, LABEL):
         if given in rows.columns:
-            kinds[given] = rows.table.features[rows.columns[given][0]]
+            column = rows.columns[given][0]
+            kinds[given] = datasets.Features.from_arrow_schema(rows.table.schema)[column]
     present = [r for r in kinds if r in rows.columns or r == DOCUMENT]
     kept = b"" if rows.kept is None else rows.kept.tobytes()
     stamp = fingerprint(
-        "pieces", __version__, rows.table._fingerprint, kept, tokenizer.identity, role, rows.source.max_length
+        "pieces",
+        __version__,
+        rows.table.files,
+        kept,
+        tokenizer.identity,
+        rows.columns,
+        role,
+        rows.source.max_length,
+        rows.source.prompt_of(role, rows.roles),
     )
-    table = datasets.Dataset.from_generator(
+    made = datasets.Dataset.from_generator(
         _pieces,
         features=datasets.Features({r: kinds[r] for r in present}),
         gen_kwargs={"rows": rows, "tokenizer": tokenizer, "role": role},
         fingerprint=stamp,
     )
-    return Rows(rows.source, table, {r: [r] for r in present}, rows.files)
+    table = Table.of(made)
+    labelled = None
+    if rows.labelled is not None:
+        labelled = Labelled(codes(table, LABEL)[0], rows.labelled.negatives, rows.source.title)
+    return Rows(rows.source, table, {r: [r] for r in present}, rows.files, labelled=labelled)
 
 
 def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[str, Any]]:
@@ -54,4 +69,5 @@ def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[st
             for value in row[role] if isinstance(row[role], list) else [row[role]]:
                 for piece in tokenizer.pieces(value, prompt, rows.source.max_length):
                     anchor = row[ANCHOR][0] if isinstance(row[ANCHOR], list) else row[ANCHOR]
-                    yield row | {ANCHOR: anchor, role: piece, DOCUMENT: number}
+                    document = label_id(row[DOCUMENT]) if DOCUMENT in row else number
+                    yield row | {ANCHOR: anchor, role: piece, DOCUMENT: document}

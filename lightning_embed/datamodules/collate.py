@@ -75,6 +75,11 @@ def _drawn(rows: Rows, step: Step, batch: TextBatch, taken: dict[str, list[Any]]
         batch.texts[NEGATIVE] = drawn[ANCHOR][len(batch) :]
         batch.negative_counts = [negatives.shape[1]] * len(batch)
         batch.label[NEGATIVE] = labels[len(batch) :]
+    if DOCUMENT in drawn:
+        documents = [label_id(one) for one in drawn[DOCUMENT]]
+        batch.document = {POSITIVE: documents[: len(batch)]}
+        if NEGATIVE in batch.texts:
+            batch.document[NEGATIVE] = documents[len(batch) :]
     return batch
 
 

@@ -75,13 +75,28 @@ def _by_order(source: Source, texts: list[str]) -> dict[str, list[str]]:
     return roles
 
 
-def is_role(name: str) -> bool:
-    """Whether a column of that name plays a role unless told otherwise.
+def role_of(source: Source, column: str) -> str | None:
+    """The role that a column plays by the source's `columns` or, without them, by its name.
 
     Args:
-        name: A column's name.
+        source: The source.
+        column: A column's name.
     """
-    return _role(name) is not None or name in ALIASES
+    if source.columns is None:
+        return _role(column) or ALIASES.get(column)
+    return next((_role(role) or role for role, given in source.columns.items() if given == column), None)
+
+
+def may_play(source: Source, column: str, found: Iterable[str]) -> bool:
+    """Whether a column may play a role; any may where roles are taken by order.
+
+    Args:
+        source: The source.
+        column: A column's name.
+        found: The columns of the data.
+    """
+    by_order = source.columns is None and not any(role_of(source, one) in (ANCHOR, POSITIVE) for one in found)
+    return by_order or role_of(source, column) is not None
 
 
 def _role(name: str) -> str | None:

@@ -83,6 +83,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         self._opened: dict[str, list[Rows]] = {}
         self._stored: TeacherLookup | None = None
         self._resumed: dict[str, Any] | None = None
+        self._started = False
 
     def sources(self, split: str) -> list[Source]:
         """The sources of a split; subclasses that make their own data override this.
@@ -94,6 +95,7 @@ class EmbeddingDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Opens the sources that a stage needs and takes the tokenizers from the trainer's module."""
+        self._started = False
         if self.trainer is not None:
             self.tokenizers = self.trainer.lightning_module.tokenizers  # type: ignore[assignment]
         wanted = {"fit": ("train", "validation", "test")}.get(stage, (stage.replace("validate", "validation"),))
@@ -232,7 +234,6 @@ class EmbeddingDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[TokenBatch]:
         """Batches of the plan, from the step at which a resumed run stood."""
         plan = self.plan
-        start = 0
         if self._resumed is not None:
             then, now = self._resumed["plan"], self.signature
             if then != now:
@@ -241,13 +242,21 @@ class EmbeddingDataModule(L.LightningDataModule):
                     f"the checkpoint was made with other data or batches ({changed[:200]}): go on with the same, or start anew "
                     "from its weights"
                 )
-            start = self._resumed["step"]
-        return self._loader("train", plan, StepSampler(len(plan), start))
+        self._started = True
+        return self._loader("train", plan, StepSampler(len(plan), self._done))
+
+    def _done(self) -> int:
+        """Steps of the plan that have been trained on, before the run was resumed too."""
+        before = self._resumed["step"] if self._resumed is not None else 0
+        if self.trainer is None:
+            return before
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        return max(before, progress.total.processed)
 
     def _eval_loader(self, split: str) -> DataLoader[TokenBatch]:
         sizes = tuple(len(r) for r in self.rows(split))
         plan = Plan(sizes, (self.eval_batch_size,) * len(sizes), shuffle=False, drop_last=False)
-        return self._loader(split, plan, StepSampler(len(plan), repeat=True))
+        return self._loader(split, plan, StepSampler(len(plan)))
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
         """The held-out pairs in order."""
@@ -265,9 +274,20 @@ class EmbeddingDataModule(L.LightningDataModule):
         """How many steps of the plan have been trained on."""
         if self.trainer is None or not self.rows("train"):
             return {}
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return {"step": done, "plan": self.signature}
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        gathered = progress.current.processed % self.trainer.accumulate_grad_batches
+        if gathered and not progress.is_last_batch:
+            note(
+                "a checkpoint between two steps of the optimizer keeps no gradients: going on from it loses those of its last "
+                f"{gathered} batches; make val_check_interval a multiple of accumulate_grad_batches"
+            )
+        return {"step": self._done(), "plan": self.signature}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` stood."""
+        if self._started and state_dict:
+            raise UserError(
+                "the training data was started before the checkpoint was loaded; configure_optimizers must not read "
+                "trainer.estimated_stepping_batches with this strategy: set trainer.max_steps and read that"
+            )
         self._resumed = state_dict or None

@@ -1,9 +1,11 @@
 """Files: opened whatever their compression, read line by line, and told from one another."""
 
+import codecs
 import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import IO, Any
@@ -20,17 +22,34 @@ def open_bytes(file: str) -> IO[bytes]:
     if file.endswith((".zst", ".zstd")):
         import zstandard
 
-        return zstandard.open(file)
+        return io.BufferedReader(zstandard.open(file))
     return open(file, "rb")
 
 
 def open_text(file: str) -> IO[str]:
-    """Opens a file as UTF-8 text, decompressing .gz and .zst; undecodable bytes become lone surrogates.
+    """Opens a file as UTF-8 text, with or without a byte order mark, decompressing .gz and .zst; undecodable bytes become lone surrogates.
 
     Args:
         file: Its path.
     """
-    return io.TextIOWrapper(open_bytes(file), encoding="utf-8", errors="surrogateescape", newline="")
+    return io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def broken_file() -> tuple[type[Exception], ...]:
+    """What reading a file raises that is cut short or damaged."""
+    import zstandard
+
+    return OSError, EOFError, zlib.error, zstandard.ZstdError
+
+
+def is_array(file: str) -> bool:
+    """Whether a JSON file is one array instead of an object a line.
+
+    Args:
+        file: Its path.
+    """
+    with open_bytes(file) as stream:
+        return stream.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
 def json_lines(file: str) -> Iterator[tuple[int, Any]]:

@@ -26,7 +26,7 @@ def parse(condition: str, title: str, found: list[str]) -> tuple[str, str, Any]:
         if match is None:
             raise ValueError
         column, operator, value = match[1], match[2], ast.literal_eval(match[3])
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise UserError(
             f"source '{title}': filter '{condition}': expected COLUMN OPERATOR VALUE with one of {' '.join(OPERATORS)} and a number "
             'or a quoted text, such as "score >= 0.5" or "language == \'en\'"'
@@ -55,8 +55,10 @@ def matching(values: Any, function: str, value: Any, title: str, condition: str)
     import pyarrow.compute as pc
 
     try:
+        if isinstance(value, int | float) and pa.types.is_string(values.type):  # the columns of a CSV are text
+            values = values.cast("float64")
         return pc.fill_null(getattr(pc, function)(values, pa.scalar(value)), False)
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         raise UserError(
             f"source '{title}': filter '{condition}': the column holds {values.type}, which does not compare with {value!r}"
         ) from None

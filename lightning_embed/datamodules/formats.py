@@ -1,36 +1,40 @@
 """Reads a source's files into a memory-mapped Arrow table."""
 
 import glob
+import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_embed import __version__
-from lightning_embed.datamodules import beir
-from lightning_embed.datamodules.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.careful import clean_copy, explain_unreadable
-from lightning_embed.datamodules.columns import is_role
+from lightning_embed.batch import ROLES
+from lightning_embed.datamodules import beir, careful
+from lightning_embed.datamodules.bad_rows import BadRows
+from lightning_embed.datamodules.checks import is_text
+from lightning_embed.datamodules.columns import may_play, role_of
 from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 from lightning_embed.messages import user_error
 
-READERS = {"json": "json", "jsonl": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
+READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
+CAREFUL = ("json", "csv", "tsv")
+"""Formats that `careful` reads where `datasets` cannot."""
 LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
 
-def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str], list[BadRow]]:
-    """A `datasets.Dataset` of a source's rows, the files that it was read from, and rows that had to be left out to read it at all.
+def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
+    """A source's rows, and the files that it was read from.
 
     Args:
         source: What to read.
         bad_rows: What to do with unreadable rows.
 
     Raises:
-        UserError: If a file is missing, empty or unreadable.
+        UserError: If a file is missing, empty or unreadable, or if a row is, unless such rows are skipped.
     """
     import datasets
 
@@ -42,60 +46,97 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Any, list[str], list[BadRow
     if len(paths) == 1 and Path(paths[0]).is_dir():
         return _folder(source, Path(paths[0]))
     if source.format is None and len(paths) == 1 and _is_hub_id(paths[0]):
-        return _from_hub(source, paths[0]), paths, []
+        return Table.of(_from_hub(source, paths[0])), paths
+    if source.format == "beir":
+        raise UserError(f"source '{source.title}': format beir needs one folder, got {', '.join(paths)}")
     files = _expand(source, paths)
-    names = {source.format or _format(file) for file in files}
+    names = {kind_of(source, file) for file in files}
     if len(names) > 1:
         said = ", ".join(sorted(names))
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
     try:
-        table = _load(name, files)
+        table, features = _load(name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
-        if not bad_rows.skip or READERS[name] not in ("json", "csv"):
-            raise explain_unreadable(error, source.title, files, READERS[name]) from None
-        table = None
-    if table is not None and not _mixed(source, table):
-        return table, files, []
-    if not bad_rows.skip:
-        raise explain_unreadable(TypeError("values of several types"), source.title, files, READERS[name])
-    return _load_clean(source, name, files)
+        if name not in CAREFUL:
+            raise _unreadable(error, source.title, files, name) from None
+        return careful.read(source, files, name, bad_rows), files
+    if name in CAREFUL and _doubtful(source, table, features):
+        return careful.read(source, files, name, bad_rows), files
+    return table, files
 
 
-def _load(name: str, files: list[str]) -> Any:
+def _load(name: str, files: list[str]) -> tuple[Table, Any]:
+    """The rows as `datasets` reads them into its cache, and its features."""
     import datasets
 
+    options: dict[str, Any] = {}
+    if READERS[name] == "csv":
+        head = careful.csv_head(files, name)
+        # texts stay what they are, "null" and "007" too; no column is taken for an index
+        options = {"features": datasets.Features({column: datasets.Value("string") for column in head})}
+        options |= {"sep": "\t" if name == "tsv" else ",", "keep_default_na": False, "na_values": [""]}
     if sys.stderr.isatty() and sum(os.path.getsize(file) for file in files) > LARGE:
         datasets.enable_progress_bars()
-    options = {"sep": "\t"} if name == "tsv" else {}
-    if READERS[name] == "csv":
-        options |= {"keep_default_na": False, "na_values": [""]}  # type: ignore[dict-item]  # the text "null" is a text
     try:
-        return datasets.load_dataset(READERS[name], data_files=files, split="train", **options)
+        builder = datasets.load_dataset_builder(READERS[name], data_files={"train": files}, **options)
+        builder.download_and_prepare()
+        return Table(sorted(str(file) for file in Path(builder.cache_dir).glob("*.arrow"))), builder.info.features
     finally:
         datasets.disable_progress_bars()
 
 
-def _load_clean(source: Source, name: str, files: list[str]) -> tuple[Any, list[str], list[BadRow]]:
-    """The table of the files' readable rows, and those that are not."""
-    copies, bad = [], []
-    for file in files:
-        copy, left_out = clean_copy(file, name)
-        copies += [copy] if os.path.getsize(copy) else []
-        bad += left_out
-    if not copies:
-        raise UserError(f"source '{source.title}': not one row of {', '.join(files)} can be read; the first: {bad[0]}")
-    return _load("json" if READERS[name] == "json" else name, copies), copies, bad
+def _unreadable(error: Exception, title: str, files: list[str], kind: str) -> UserError:
+    """A line that says which file could not be read, and why."""
+    if len(files) > 1 and kind == "parquet":
+        broken = [file for file in files if not _opens(file)]
+        files = broken or files
+        if not broken:
+            columns = {file: _columns(file) for file in files}
+            other = next((file for file in files if columns[file] != columns[files[0]]), None)
+            if other is not None:
+                return UserError(
+                    f"source '{title}': {other} has the columns {', '.join(columns[other])}, while {files[0]} has "
+                    f"{', '.join(columns[files[0]])}; make one source of each"
+                )
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+    return UserError(f"source '{title}': {', '.join(files)} could not be read as {kind}: {reason}")
 
 
-def _mixed(source: Source, table: Any) -> bool:
-    """Whether a column that may play a role holds values of several types, which datasets keeps as JSON."""
-    asked = set((source.columns or {}).values())
-    kept = [column for column, feature in table.features.items() if type(feature).__name__ == "Json"]
-    return any(column in asked if source.columns else is_role(column) for column in kept)
+def _opens(file: str) -> bool:
+    """Whether a Parquet file can be read by itself (of several, only some may be broken)."""
+    import pyarrow.parquet as pq
+
+    try:
+        whole = pq.ParquetFile(file)
+        for group in range(whole.num_row_groups):
+            whole.read_row_group(group)
+    except Exception:  # any of Arrow's errors: it is the broken one
+        return False
+    return True
 
 
-def _folder(source: Source, folder: Path) -> tuple[Any, list[str], list[BadRow]]:
+def _columns(file: str) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return [f"{field.name}: {field.type}" for field in pq.read_schema(file)]
+
+
+def _doubtful(source: Source, table: Table, features: Any) -> bool:
+    """Whether a column that may play a role holds values of several types (datasets keeps them as JSON), or text was read as numbers."""
+    for column, feature in features.items():
+        role, kind = role_of(source, column), table.schema.field(column).type
+        if may_play(source, column, table.columns) and type(feature).__name__ == "Json":
+            return True
+        if role in ROLES and not is_text(kind):
+            return True
+    return False
+
+
+def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
     import datasets
 
     if source.format == "beir" or beir.is_beir(folder):
@@ -103,44 +144,29 @@ def _folder(source: Source, folder: Path) -> tuple[Any, list[str], list[BadRow]]
         stamp = fingerprint("beir rows", __version__, [str(file) for file in files])
         given = {"folder": folder, "split": source.split, "title": source.title}
         try:
-            table = datasets.Dataset.from_generator(
+            made = datasets.Dataset.from_generator(
                 beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=stamp
             )
         except Exception as error:  # datasets wraps what a generator raises
-            raise user_error(error) or explain_unreadable(error, source.title, [str(folder)], "beir") from None
-        return table, [str(folder)], []
+            raise user_error(error) or _unreadable(error, source.title, [str(folder)], "beir") from None
+        return Table.of(made), [str(folder)]
+    if (folder / "dataset_dict.json").is_file():
+        splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+        if source.split not in splits:
+            raise UserError(
+                f"source '{source.title}': {folder} has no split '{source.split}' (found: {', '.join(splits)})"
+            )
+        folder = folder / source.split
     if not (folder / "dataset_info.json").is_file():
         raise UserError(
             f"source '{source.title}': {folder} is neither a folder that datasets.save_to_disk wrote nor in BEIR's layout "
             "(corpus.jsonl, queries.jsonl, qrels/); name its files, e.g. with a glob"
         )
     try:
-        return datasets.load_from_disk(str(folder)), [str(folder)], []
+        state = json.loads((folder / "state.json").read_text())
+        return Table([str(folder / entry["filename"]) for entry in state["_data_files"]]), [str(folder)]
     except Exception as error:  # a shard that is cut short, or a file that is missing
-        raise explain_unreadable(error, source.title, [str(folder)], "arrow") from None
-
-
-def arrow_batches(table: Any, columns: list[str]) -> Iterator[Any]:
-    """Record batches of some columns in the order of the rows, read and let go one after the other.
-
-    The files are read rather than mapped, so that a pass over all rows does not keep them in memory.
-
-    Args:
-        table: A `datasets.Dataset`.
-        columns: Which columns.
-    """
-    import pyarrow as pa
-
-    files = [entry["filename"] for entry in table.cache_files]
-    if files and table._indices is None:
-        for file in files:
-            with pa.OSFile(file) as stream:
-                for batch in pa.ipc.open_stream(stream):
-                    yield batch.select(columns)
-        return
-    chosen = table.select_columns(columns).with_format("arrow")
-    for part in chosen.iter(batch_size=10_000):
-        yield from part.combine_chunks().to_batches()
+        raise _unreadable(error, source.title, [str(folder)], "arrow") from None
 
 
 def _from_hub(source: Source, name: str) -> Any:
@@ -180,10 +206,24 @@ def _expand(source: Source, paths: list[str]) -> list[str]:
     return files
 
 
-def _format(file: str) -> str:
+def kind_of(source: Source, file: str) -> str:
+    """The format of a source's file: a key of `READERS`.
+
+    Args:
+        source: May say it.
+        file: Says it by its name otherwise.
+
+    Raises:
+        UserError: If the name says nothing.
+    """
+    if source.format is not None:
+        return source.format
     for suffix in reversed(Path(file).suffixes):
-        if suffix[1:] in READERS:
-            return suffix[1:]
+        kind = suffix[1:].lower()
+        if kind in READERS:
+            return kind
+        if kind in ("jsonl", "ndjson"):
+            return "json"
     raise UserError(
         f"{file}: expected a file named *.jsonl, .json, .csv, .tsv, .parquet or .arrow (also .gz, .zst); rename it, or say the "
         "source's `format`"

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import text_key
 from lightning_embed.datamodules.plan import mix
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
 
@@ -22,6 +23,22 @@ def label_id(label: Any) -> int:
 def _uniform(values: NDArray[np.int64], key: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each value, by hash."""
     return (mix(values.astype(np.uint64), key) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def codes(table: Table, column: str) -> tuple[NDArray[np.int32], list[Any]]:
+    """(n,) a small number for each row's label, -1 where it is missing, and the labels that they stand for.
+
+    Args:
+        table: The rows.
+        column: Its column of labels.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = [batch.column(0).dictionary_encode() for batch in table.batches([column])]
+    whole = pa.chunked_array(parts).unify_dictionaries()
+    numbers = [pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
+    return np.concatenate(numbers).astype(np.int32), whole.chunk(0).dictionary.to_pylist()
 
 
 def lone(labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -50,7 +67,7 @@ class Labelled:
         found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if len(found) < 2:
             raise UserError(
-                f"source '{title}': all {len(labels)} rows have the label {found[0]!r}; at least two labels are needed"
+                f"source '{title}': all {len(labels):,} rows have the same label; at least two labels are needed"
             )
         self.codes, self.counts = codes.astype(np.int32), counts
         self.order = np.argsort(codes, kind="stable").astype(np.int64)

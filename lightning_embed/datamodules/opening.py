@@ -1,22 +1,25 @@
 """Opens a source: its files, its columns, and which of its rows can be used."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, POSITIVE
-from lightning_embed.datamodules import filters
-from lightning_embed.datamodules.bad_rows import BadRow, BadRows, places
+from lightning_embed.datamodules import careful, filters
+from lightning_embed.datamodules.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.checks import check_types, find_bad, is_text
 from lightning_embed.datamodules.columns import LABEL, find_roles
-from lightning_embed.datamodules.formats import arrow_batches, read
-from lightning_embed.datamodules.labelled import Labelled, lone
+from lightning_embed.datamodules.formats import read
+from lightning_embed.datamodules.labelled import Labelled, codes, lone
+from lightning_embed.datamodules.places import places
 from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
 
+Fault = tuple[str | None, str]
+"""Column and reason of a row that cannot be used."""
 NEGATIVES_BY_LABEL = 7
 """Negatives of other labels that a row of text and label gets unless its source says otherwise (the recipe's number)."""
 
@@ -34,28 +37,34 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
             or none is left.
     """
     bad_rows = bad_rows or BadRows()
-    table, files, left_out = read(source, bad_rows)
+    table, files = read(source, bad_rows)
     if len(table) == 0:
         raise UserError(f"source '{source.title}': no rows in {', '.join(files)}; give a file with at least one row")
+    faults = careful.faults(table)
+    if len(faults) == len(table):
+        _refuse_all(source, table, files, faults)
     roles = _roles(source, table, needed)
     usable = _filtered(source, table)
+    usable[list(faults)] = True  # a row that cannot be read had no chance to meet a condition
     if not usable.any():
         raise UserError(
             f"source '{source.title}': none of its {len(table):,} rows meets {source.filter}; loosen the filter"
         )
-    total = int(usable.sum()) + len(left_out)
-    faults = _faults(table, roles, usable, all_of_them=bad_rows.skip)
+    total = int(usable.sum())
+    _add_faults(faults, table, roles, usable, all_of_them=bad_rows.skip)
     usable[list(faults)] = False
     labels = None
     if POSITIVE in needed and POSITIVE not in roles and (bad_rows.skip or not faults):
-        labels = np.concatenate([np.asarray(b.column(roles[LABEL][0])) for b in arrow_batches(table, roles[LABEL])])
+        labels, names = codes(table, roles[LABEL][0])
         alone = np.flatnonzero(usable)[lone(labels[usable])].tolist()
-        faults |= {row: (roles[LABEL][0], f"no other row has its label {labels[row]!r}") for row in alone}
+        faults |= {row: (roles[LABEL][0], f"no other row has its label {names[labels[row]]!r}") for row in alone}
         usable[alone] = False
-    named = places(sorted(faults), files)
-    bad_rows.judge(source.title, left_out + [BadRow(named[row], *faults[row]) for row in sorted(faults)], total)
+    if faults:
+        bad = sorted(faults)
+        named = places(bad, table, files, source)
+        bad_rows.judge(source.title, [BadRow(named[row], *faults[row]) for row in bad], total)
     if not usable.any():
-        raise UserError(f"source '{source.title}': not one of its {total:,} rows can be used")
+        _refuse_all(source, table, files, faults)
     labelled = None
     if labels is not None:
         most = NEGATIVES_BY_LABEL if source.negatives is None else source.negatives
@@ -63,9 +72,15 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled)
 
 
-def _roles(source: Source, table: Any, needed: Sequence[str]) -> dict[str, list[str]]:
+def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int, Fault]) -> None:
+    first = min(faults)
+    row = BadRow(places([first], table, files, source)[first], *faults[first])
+    raise UserError(f"source '{source.title}': not one of its {len(faults):,} rows can be used; the first: {row}")
+
+
+def _roles(source: Source, table: Table, needed: Sequence[str]) -> dict[str, list[str]]:
     """Role -> columns, all roles that are needed among them."""
-    found, schema = table.column_names, table.data.schema
+    found, schema = [column for column in table.columns if column not in careful.MARKS], table.schema
     roles = find_roles(source, found, [column for column in found if is_text(schema.field(column).type)])
     missing = [role for role in needed if role not in roles and not (role == POSITIVE and LABEL in roles)]
     if missing:
@@ -77,26 +92,24 @@ def _roles(source: Source, table: Any, needed: Sequence[str]) -> dict[str, list[
     return roles
 
 
-def _faults(
-    table: Any, roles: dict[str, list[str]], usable: NDArray[np.bool_], all_of_them: bool
-) -> dict[int, tuple[str | None, str]]:
-    """Row -> column and reason of the first, or of all, bad rows."""
-    faults: dict[int, tuple[str | None, str]] = {}
+def _add_faults(
+    faults: dict[int, Fault], table: Table, roles: dict[str, list[str]], usable: NDArray[np.bool_], all_of_them: bool
+) -> None:
+    """Adds column and reason of the first, or of all, bad rows."""
     for row, column, reason in find_bad(table, roles):
-        if usable[row]:
-            faults.setdefault(row, (column, reason))
+        if usable[row] and row not in faults:
+            faults[row] = (column, reason)
             if not all_of_them:
-                break
-    return faults
+                return
 
 
-def _filtered(source: Source, table: Any) -> NDArray[np.bool_]:
+def _filtered(source: Source, table: Table) -> NDArray[np.bool_]:
     """Which rows meet the source's conditions."""
     if not source.filter:
         return np.ones(len(table), dtype=bool)
-    parsed = [filters.parse(condition, source.title, table.column_names) for condition in source.filter]
+    parsed = [filters.parse(condition, source.title, table.columns) for condition in source.filter]
     parts = []
-    for batch in arrow_batches(table, list(dict.fromkeys(column for column, _, _ in parsed))):
+    for batch in table.batches(list(dict.fromkeys(column for column, _, _ in parsed))):
         good = np.ones(len(batch), dtype=bool)
         for condition, (column, function, value) in zip(source.filter, parsed, strict=True):
             matches = filters.matching(batch.column(column), function, value, source.title, condition)

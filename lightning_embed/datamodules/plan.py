@@ -123,6 +123,8 @@ class Plan:
         Args:
             step: k ≥ 0, counted through all epochs.
         """
+        if len(self.sizes) == 1:
+            return 0, step
         epoch, place = divmod(step, len(self))
         key = (self.seed * 1_000_003 + epoch) * 1_009 if self.shuffle else 0
         source, before = _schedule(self.steps_of, key, self.shuffle, self.alternate)[:, place].tolist()

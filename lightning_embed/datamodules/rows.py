@@ -1,6 +1,5 @@
 """Rows: an opened source, memory-mapped, whose rows are taken by number."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from lightning_embed.datamodules.checks import is_list
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, passage
 from lightning_embed.datamodules.labelled import Labelled
 from lightning_embed.datamodules.sources import Source
-from lightning_embed.errors import UserError
+from lightning_embed.datamodules.table import Table
 from lightning_embed.requirements import Given
 
 
@@ -21,7 +20,7 @@ class Rows:
 
     Args:
         source: What they are of.
-        table: A `datasets.Dataset`.
+        table: The table that they are rows of.
         roles: Role -> columns that play it.
         files: The files that they were read from, for messages.
         kept: Numbers of the table's rows that count; None: all.
@@ -31,7 +30,7 @@ class Rows:
     def __init__(
         self,
         source: Source,
-        table: Any,
+        table: Table,
         roles: dict[str, list[str]],
         files: list[str],
         kept: NDArray[np.int64] | None = None,
@@ -39,8 +38,7 @@ class Rows:
     ) -> None:
         self.source, self.files, self.columns = source, files, roles
         self.kept, self.labelled = kept, labelled
-        self.table = table.select_columns([column for columns in roles.values() for column in columns])
-        self._bytes = {entry["filename"]: os.path.getsize(entry["filename"]) for entry in table.cache_files}
+        self.table = table
 
     def __len__(self) -> int:
         return len(self.table) if self.kept is None else len(self.kept)
@@ -63,7 +61,7 @@ class Rows:
                 SCORE: roles & {POSITIVE},
                 DOCUMENT: roles & {POSITIVE} or roles,
             }
-            if SCORE in self.columns and is_list(self.table.data.schema.field(self.columns[SCORE][0]).type):
+            if SCORE in self.columns and is_list(self.table.schema.field(self.columns[SCORE][0]).type):
                 columns[SCORE] = roles - {ANCHOR}  # of a positive, and then of its negatives
             columns = {name: there for name, there in columns.items() if name in self.columns}
         return Given(self.source.title, roles, {"keys": roles, "negative_counts": roles & {NEGATIVE}, **columns})
@@ -85,12 +83,7 @@ class Rows:
         Raises:
             UserError: If a file has shrunk since it was opened.
         """
-        for file, size in self._bytes.items():
-            if os.path.getsize(file) < size:  # reading what is gone would kill the process
-                raise UserError(
-                    f"source '{self.source.title}': {file} became smaller while it was being read; start anew"
-                )
-        got = self.table[self.numbers(rows)]
+        got = self.table.take(self.numbers(rows), [column for columns in self.columns.values() for column in columns])
         taken: dict[str, list[Any]] = {}
         for role, columns in self.columns.items():
             if role == NEGATIVE:

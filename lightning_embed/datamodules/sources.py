@@ -60,7 +60,7 @@ class Source:
         ):
             if value is not None and value < least:
                 raise UserError(f"source '{self.title}': {name} must be at least {least}, got {value}")
-        if not self.weight > 0:
+        if not 0 < self.weight < float("inf"):
             raise UserError(
                 f"source '{self.title}': weight must be above 0, got {self.weight}; drop the source instead"
             )

@@ -85,5 +85,5 @@ def test_bad_scores_are_named(tmp_path: Path, row: dict, said: str) -> None:
 
 
 def test_a_column_that_holds_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"column 'positive' \(positive\) must hold text, it holds int64"):
+    with pytest.raises(UserError, match=r"column 'positive' \(positive\) must hold text, it holds double"):
         opened(tmp_path, {"anchor": "a", "positive": 3})
