@@ -196,7 +196,11 @@ def main() -> None:
             "the same, tokens made once": cached / other,
             "step, teacher online against from the store": online / store,
         },
-        "versions": {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()},
+        "versions": {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+        },
         "rows": rows,
     }
     for part in ("loader", "padding", "step", "ratios"):
