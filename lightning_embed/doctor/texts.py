@@ -50,13 +50,15 @@ def within(row_characters: float, rows: int, characters: int) -> int:
 
 
 def histogram(lengths: NDArray[np.int64], bins: int = BINS) -> list[int]:
-    """How many texts there are in each of some equal ranges from 1 token to the longest.
+    """How many texts there are in each of some ranges from 1 token to the longest, all of equally many lengths.
 
     Args:
         lengths: (n,) tokens of each text.
-        bins: How many ranges.
+        bins: The most ranges.
     """
-    return np.histogram(lengths, bins=bins, range=(0.5, max(1, int(lengths.max())) + 0.5))[0].tolist()
+    most = max(1, int(lengths.max()))
+    width = -(-most // bins)
+    return np.bincount((np.maximum(lengths, 1) - 1) // width, minlength=-(-most // width)).tolist()
 
 
 def role_facts(

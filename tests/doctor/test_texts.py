@@ -10,6 +10,7 @@ from lightning_embed.doctor.words import bars, one_line, share
 
 def test_the_histogram_by_hand() -> None:
     assert histogram(np.array([1, 1, 2, 4]), bins=4) == [2, 1, 0, 1]
+    assert histogram(np.arange(1, 20), bins=16) == [2] * 9 + [1]  # no teeth: each range is of two lengths
     assert bars([8, 0, 1, 4]) == "█ ▁▄"
     assert bars([1000, 1]) == "█▁"
 
