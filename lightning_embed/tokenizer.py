@@ -56,6 +56,7 @@ class TextTokenizer:
     def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
         """What decides which tokens a text becomes."""
         if not hasattr(self, "_id"):
+            self._cut_at(self.max_length)  # what is written down is its own limit, not the last source's
             self._id = (self._rust.to_str(), tuple(sorted(self.prompts.items())))
         return self._id
 

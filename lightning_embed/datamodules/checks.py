@@ -24,7 +24,7 @@ def is_text(kind: Any) -> bool:
         kind = kind.value_type
     if pa.types.is_struct(kind):
         return kind.get_field_index("text") >= 0 and is_text(kind.field("text").type)
-    return _is_string(kind)
+    return _is_string(kind) or pa.types.is_null(kind)  # null: a column, or its lists, without a single value
 
 
 def _is_string(kind: Any) -> bool:

@@ -15,8 +15,11 @@ from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+from lightning_embed.datamodules.token_cache import CachedTokenizer, cached
 from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer
+
+Tokenizer = TextTokenizer | CachedTokenizer
 
 
 def text_batch(rows: Rows, step: Step) -> TextBatch:
@@ -99,8 +102,8 @@ def _scores(values: list[Any], batch: TextBatch, given: list[int], chosen: list[
 
 def token_batch(
     texts: TextBatch,
-    student: TextTokenizer,
-    teacher: TextTokenizer | None,
+    student: Tokenizer,
+    teacher: Tokenizer | None,
     prompt_of: dict[str, str],
     max_length: int | None = None,
     stored: TeacherLookup | None = None,
@@ -165,6 +168,7 @@ class Steps(Dataset[TokenBatch]):
         balance: Whether ranks share a step's rows by their length; if not, rank r takes every W-th row from its r-th on.
         no_duplicates: Whether equal texts are kept out of a batch.
         stored: The teacher's stored vectors, if any.
+        cache_tokens: Whether all texts are tokenised now, or were before, and only read from then on.
     """
 
     def __init__(
@@ -178,8 +182,13 @@ class Steps(Dataset[TokenBatch]):
         balance: bool = False,
         no_duplicates: bool = False,
         stored: TeacherLookup | None = None,
+        cache_tokens: bool = False,
     ) -> None:
-        self.sources, self.student, self.teacher, self.stored = sources, student, teacher, stored
+        self.sources, self.stored = sources, stored
+        self.students: list[Tokenizer] = [cached(student, rows) if cache_tokens else student for rows in sources]
+        self.teachers: list[Tokenizer | None] = [teacher] * len(sources)
+        if cache_tokens and teacher is not None and stored is None:
+            self.teachers = [cached(teacher, rows) for rows in sources]
         self.rank, self.world, self.balance = rank, world, balance
         self.plan = plan
         self.steps = NoDuplicates(plan, self._keys) if no_duplicates else plan
@@ -205,7 +214,8 @@ class Steps(Dataset[TokenBatch]):
             share = whole.rows[self.rank :: self.world]
             texts = text_batch(rows, Step(whole.source, share, whole.epoch, whole.key))
         prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
-        return token_batch(texts, self.student, self.teacher, prompt_of, rows.source.max_length, self.stored)
+        student, teacher = self.students[whole.source], self.teachers[whole.source]
+        return token_batch(texts, student, teacher, prompt_of, rows.source.max_length, self.stored)
 
     def _keys(self, step: Step) -> list[frozenset[int]]:
         """Keys of the texts of each row."""

@@ -46,6 +46,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         no_duplicates: Keeps equal texts out of a batch, by moving rows between near batches of their source.
         on_bad_row: `error` stops at the first row that cannot be used; `skip` leaves such rows out and lists them in bad_rows.jsonl.
         max_bad_share: The share of a source's rows, 0 to 1, that may be left out.
+        cache_tokens: Tokenises all training texts once, as the run starts, into the user's cache folder; else the workers do it each time.
         num_workers: Worker processes of each loader; 0 reads in the training process.
         seed: Which order the rows come in.
         teacher_store: Folder of stored teacher vectors, which `cache` fills and `fit` uses; None: the user's cache folder; `off`: no
@@ -65,6 +66,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         no_duplicates: bool = False,
         on_bad_row: Literal["error", "skip"] = "error",
         max_bad_share: float = 0.01,
+        cache_tokens: bool = False,
         num_workers: int = 1,
         seed: int = 0,
         teacher_store: str | None = None,
@@ -77,6 +79,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         self.train, self.validation, self.test, self.predict = train, validation, test, predict
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
         self.mixture, self.mixture_temperature, self.no_duplicates = mixture, mixture_temperature, no_duplicates
+        self.cache_tokens = cache_tokens
         self.bad_rows = BadRows(on_bad_row, max_bad_share)
         self.num_workers, self.seed, self.teacher_store = num_workers, seed, teacher_store
         self.tokenizers: dict[str, TextTokenizer] = {}
@@ -217,6 +220,7 @@ class EmbeddingDataModule(L.LightningDataModule):
             balance=training,
             no_duplicates=training and self.no_duplicates,
             stored=None if self._stored is None else self._stored.for_split(split),
+            cache_tokens=training and self.cache_tokens,
         )
         if self.num_workers:
             # the workers are the parallelism, and they are forked

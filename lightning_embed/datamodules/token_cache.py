@@ -17,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lightning_embed import __version__
 from lightning_embed.batch import Tokens, text_key
+from lightning_embed.datamodules.files import fingerprint
+from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.teacher_texts import all_columns
+from lightning_embed.folders import user_cache
+from lightning_embed.messages import note
 from lightning_embed.tokenizer import TextTokenizer
 
 COLUMNS = ("keys", "starts", "lengths", "lost")
@@ -39,10 +45,17 @@ class CachedTokenizer:
         self._columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
         self._ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both give the same tokens for the same text and role."""
+        return isinstance(other, CachedTokenizer) and self.tokenizer == other.tokenizer
+
+    def __hash__(self) -> int:
+        return hash(self.tokenizer)
+
     @property
-    def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """What decides which tokens a text becomes."""
-        return self.tokenizer.identity
+    def prompts(self) -> dict[str, str]:
+        """Text before each text, by name."""
+        return self.tokenizer.prompts
 
     def __call__(
         self, texts: Sequence[str], role: str = "document", max_length: int | None = None
@@ -54,7 +67,7 @@ class CachedTokenizer:
             role: Name of their prompt.
             max_length: Tokens after which they are cut.
         """
-        prompt = self.tokenizer.prompts.get(role, "")
+        prompt = self.prompts.get(role, "")
         keys = np.array([text_key(prompt + text) for text in texts], dtype=np.int64)
         known = self._columns["keys"]
         places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
@@ -65,6 +78,27 @@ class CachedTokenizer:
         ids = self._ids[np.arange(lengths.sum()) + np.repeat(starts - before, lengths)]
         tokens = Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths))
         return tokens, int((lost > 0).sum()), int(lost.sum())
+
+
+def cached(tokenizer: TextTokenizer, rows: Rows) -> CachedTokenizer:
+    """The tokenizer with all texts of a source tokenised, which is done at the first call and kept in the user's cache folder.
+
+    Args:
+        tokenizer: Whose tokens.
+        rows: The source.
+    """
+    longest = rows.source.max_length
+    prompts = {role: rows.source.prompt_of(role, rows.roles) for role in sorted(rows.roles)}
+    kept = b"" if rows.kept is None else rows.kept.tobytes()
+    stamp = fingerprint(
+        "tokens", __version__, tokenizer.identity, rows.table.files, rows.columns, kept, prompts, longest
+    )
+    folder = user_cache() / "tokens" / stamp
+    if not folder.is_dir():
+        note(f"source '{rows.source.title}': its texts are tokenised once, into {folder}")
+        found = all_columns([(rows, frozenset(rows.roles))])
+        write_tokens(folder, tokenizer, ((column.prompt, column.texts) for column in found), longest)
+    return CachedTokenizer(tokenizer, folder, longest)
 
 
 def write_tokens(folder: Path, tokenizer: TextTokenizer, columns: Iterable[Column], max_length: int | None) -> None:
@@ -94,10 +128,10 @@ def write_tokens(folder: Path, tokenizer: TextTokenizer, columns: Iterable[Colum
         starts = (np.cumsum(sizes) - sizes)[first]
         for name, column in zip(COLUMNS, (known, starts, sizes[first], np.concatenate(lost)[first]), strict=True):
             np.save(hidden / f"{name}.npy", column)
-        if folder.is_dir():  # another process was quicker
-            shutil.rmtree(hidden)
-        else:
+        try:
             hidden.rename(folder)
-    except BaseException:
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
+    finally:
         shutil.rmtree(hidden, ignore_errors=True)
-        raise
