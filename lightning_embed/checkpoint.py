@@ -59,6 +59,26 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return loaded
 
 
+def read_config(config: Path) -> dict[str, Any]:
+    """A run's configuration.
+
+    Args:
+        config: As `fit` wrote it.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{config}: the run's configuration cannot be read ({str(error).splitlines()[0][:160]})") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{config}: expected a run's configuration, got {type(settings).__name__}")
+    return settings
+
+
 def student_settings(config: Path) -> dict[str, Any]:
     """The student's part of a run's configuration: its class and arguments.
 
@@ -68,12 +88,9 @@ def student_settings(config: Path) -> dict[str, Any]:
     Raises:
         UserError: It has none.
     """
-    import yaml
-
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        student = settings["model"]["init_args"]["student"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        student = read_config(config)["model"]["init_args"]["student"]
+    except (KeyError, TypeError) as error:
         raise UserError(f"{config}: expected a run's configuration with model.init_args.student ({error!r})") from None
     if not isinstance(student, dict):
         raise UserError(f"{config}: model.init_args.student must be a mapping, got {student!r}")
