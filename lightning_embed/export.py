@@ -32,7 +32,9 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
@@ -58,6 +60,8 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
             os.replace(whole, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
+    finally:
+        logging.enable_progress_bar()
 
 
 def _dense(projection: Projection) -> Any:

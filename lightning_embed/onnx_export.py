@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +45,13 @@ class _Graph(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return hidden, normalize(pool(hidden, attention_mask.sum(dim=1), self.pooling)[:, : self.dim].float())
+        lengths = attention_mask.sum(dim=1)
+        if self.pooling == "last_token":  # by a mask: the exporter would fix the number of rows that indices are made for
+            place = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
+            pooled = (hidden * (place == lengths[:, None] - 1)[..., None]).sum(dim=1)
+        else:
+            pooled = pool(hidden, lengths, self.pooling)
+        return hidden, normalize(pooled[:, : self.dim].float())
 
 
 def export_onnx(encoder: TextEncoder, folder: Path) -> None:
@@ -61,11 +69,13 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     (folder / "onnx").mkdir()
     ids = torch.randint(5, 10, (2, 7))
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 _Graph(encoder).eval(),
                 (ids, torch.ones_like(ids)),
@@ -76,7 +86,7 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
                 dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
             )
         program.save(str(folder / FLOAT), external_data=False)
-        quantize_dynamic(str(folder / FLOAT), str(folder / INT8), weight_type=QuantType.QInt8)
+        quantize_dynamic(str(folder / FLOAT), str(folder / INT8), weight_type=QuantType.QInt8, per_channel=True)
     except Exception as error:  # the exporter raises whatever the backbone's code made it stumble on
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"onnx: torch's exporter cannot do this backbone ({reason})") from None

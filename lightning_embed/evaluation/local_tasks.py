@@ -73,6 +73,14 @@ class LocalClassification(AbsTaskClassification):
         super().__init__()
         self.samples_per_label, self.is_cross_validation = shots, test is None
         splits = {"train": train} if test is None else {"train": train, "test": test}
+        # As numbers, those of the tested texts first: mteb's average precision takes two classes for 0 and 1.
+        tested = set((test or train)["label"])
+        names = sorted(tested | set(train["label"]), key=lambda name: (name not in tested, name))
+        number = {name: i for i, name in enumerate(names)}
+        splits = {
+            split: data.remove_columns("label").add_column("label", [number[name] for name in data["label"]])
+            for split, data in splits.items()
+        }
         self.dataset, self.data_loaded = DatasetDict(splits), True  # type: ignore[assignment]
 
 

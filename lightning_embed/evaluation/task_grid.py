@@ -27,7 +27,7 @@ MEAN = "mean of tasks"
 
 
 @dataclass(frozen=True)
-class TaskGrid:
+class GridResult:
     """What a model scored."""
 
     rows: list[GridRow]
@@ -79,7 +79,7 @@ def evaluate_grid(
     cache: Path | None = None,
     on_texts: Callable[[int], None] = lambda count: None,
     on_cell: Callable[[str], None] = lambda what: None,
-) -> TaskGrid:
+) -> GridResult:
     """Scores a model in every size and precision on every task.
 
     The cell of all D entries in float32 is the model as mteb itself would evaluate it. Where a task has no search to rescore, the
@@ -127,7 +127,7 @@ def evaluate_grid(
     if len(tasks) > 1:
         for row in rows:
             row.scores[MEAN] = sum(row.scores.values()) / len(tasks)
-    return TaskGrid(rows, items, embeddings.encoded)
+    return GridResult(rows, items, embeddings.encoded)
 
 
 def _searches(task: AbsTask) -> bool:
