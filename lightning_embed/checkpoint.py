@@ -124,7 +124,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     parser.add_argument("--student", type=TextEncoder)
     try:
         parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
-        student: TextEncoder = parser.instantiate_classes(parsed).student
+        student: TextEncoder = parser.instantiate(parsed).student
     except ArgumentError as error:
         raise UserError(f"{config}: the student cannot be rebuilt: {one_line(str(error), error)}") from None
     try:

@@ -202,18 +202,14 @@ def _metadata(name: str, kind: Any, category: Any, score: str, revision: str, sp
 
 
 def _stock(name: str) -> list[AbsTask]:
-    from difflib import get_close_matches
-
     import mteb
 
     try:
         return [mteb.get_task(name)]
-    except KeyError:
-        pass
+    except KeyError as error:
+        near = re.search(r"Did you mean: '([^']+)'", str(error))
     try:
         return list(mteb.get_benchmark(name).tasks)
     except (KeyError, ValueError):
-        known = [task.metadata.name for task in mteb.get_tasks()]
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[1]}?" if near else ""
         raise UserError(f"task '{name}': neither a file, nor a task or benchmark of mteb{hint}") from None
