@@ -53,7 +53,9 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # zip, pickle and runtime errors, all for a file that is something else
-        raise UserError(f"{checkpoint}: not a checkpoint that can be read ({str(error).splitlines()[0][:160]})") from None
+        raise UserError(
+            f"{checkpoint}: not a checkpoint that can be read ({str(error).splitlines()[0][:160]})"
+        ) from None
     if not isinstance(loaded, dict) or not any(key.startswith(PREFIX) for key in loaded.get("state_dict", {})):
         raise UserError(f"{checkpoint}: expected a checkpoint of EmbeddingModule, with a student; found none in it")
     return loaded
@@ -73,7 +75,9 @@ def read_config(config: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{config}: the run's configuration cannot be read ({str(error).splitlines()[0][:160]})") from None
+        raise UserError(
+            f"{config}: the run's configuration cannot be read ({str(error).splitlines()[0][:160]})"
+        ) from None
     if not isinstance(settings, dict):
         raise UserError(f"{config}: expected a run's configuration, got {type(settings).__name__}")
     return settings

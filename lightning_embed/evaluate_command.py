@@ -15,9 +15,12 @@ from lightning_embed.tools import ToolParser, run_tool
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-    from lightning_embed.evaluation.task_report import Evaluation
+    from lightning_embed.evaluation.quantize import Precision
+    from lightning_embed.evaluation.task_items import TaskItems
+    from lightning_embed.evaluation.task_report import Evaluation, ScoredModel
 
-PRECISIONS = ("float32", "int8", "binary", "binary_rescore")
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary", "binary_rescore")
+"""As in `quantize`, which loads torch: `--help` need not."""
 
 
 def parser() -> ToolParser:
@@ -28,10 +31,17 @@ def parser() -> ToolParser:
     )
     made.add_argument("--config", action="config", help="settings as YAML")
     made.add_argument(
-        "models", nargs="+", type=str, help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id"
+        "models",
+        nargs="+",
+        type=str,
+        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id",
     )
     made.add_argument(
-        "--tasks", nargs="+", type=str, required=True, help="mteb's names, or [NAME=][KIND:]PATH[,PATH] of your own files"
+        "--tasks",
+        nargs="+",
+        type=str,
+        required=True,
+        help="mteb's names, or [NAME=][KIND:]PATH[,PATH] of your own files",
     )
     made.add_argument("--dims", nargs="+", type=int, help="sizes to truncate to; unset: D, D/2, ... down to 32")
     made.add_argument(
@@ -82,7 +92,8 @@ def evaluate(
         UserError: Something of the user's is missing or wrong, in one line.
     """
     _quiet()
-    _check_numbers(precisions, batch_size, shots, resamples)
+    chosen = _precisions(precisions)
+    _check_numbers(batch_size, shots, resamples)
     folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
     from lightning_embed.evaluation.local_tasks import read_tasks
     from lightning_embed.evaluation.models import load_model, split_name
@@ -96,29 +107,10 @@ def evaluate(
     read = read_tasks(tasks, shots)
     loaded = [load_model(spec, device, batch_size, config_of_checkpoint) for spec in models]
     sizes = grid_dims(dims, loaded)
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     grids = {}
-    with Progress(*columns, transient=True) as progress:
-        for model in loaded:
-            total = cell_count(sizes[model.name], precisions, len(read))  # type: ignore[arg-type]
-            bar = progress.add_task(model.name, total=total)
-            texts = progress.add_task("  texts encoded", total=None)
-            done = iter(range(total + 1))
-            grids[model.name] = evaluate_grid(
-                model,
-                read,
-                sizes[model.name],
-                precisions,  # type: ignore[arg-type]
-                kept,
-                lambda count, bar=texts: progress.advance(bar, count),
-                lambda cell, bar=bar, name=model.name, done=done: progress.update(
-                    bar, completed=next(done), description=f"{name}: {cell}"
-                ),
-            )
-            progress.remove_task(texts)
-            progress.update(bar, completed=total, description=model.name)
+    for model in loaded:
+        with _Bars(model.name, cell_count(sizes[model.name], chosen, len(read))) as bars:
+            grids[model.name] = evaluate_grid(model, read, sizes[model.name], chosen, kept, bars.on_texts, bars.on_cell)
     scored = [
         ScoredModel(m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
         for m, spec in zip(loaded, models, strict=True)
@@ -130,18 +122,20 @@ def evaluate(
     return evaluation
 
 
-def _evaluation(scored: list, tasks: Sequence[AbsTask], items: dict, resamples: int) -> Evaluation:
+def _evaluation(
+    scored: list[ScoredModel], tasks: Sequence[AbsTask], items: dict[str, dict[str, TaskItems]], resamples: int
+) -> Evaluation:
     from importlib.metadata import version
 
     from lightning_embed.evaluation.comparison import compare
     from lightning_embed.evaluation.task_report import Evaluation, ScoredTask
 
-    first = scored[0].name
+    first, *others = [model.name for model in scored]
     comparisons = [
-        compare(task.metadata.name, (first, items[first][task.metadata.name]), (other.name, items[other.name][task.metadata.name]), resamples)
-        for other in scored[1:]
-        for task in tasks
-        if task.metadata.name in items[first] and task.metadata.name in items[other.name]
+        compare(task, (first, items[first][task]), (other, items[other][task]), resamples)
+        for other in others
+        for task in (t.metadata.name for t in tasks)
+        if task in items[first] and task in items[other]
     ]
     described = [
         ScoredTask(t.metadata.name, t.metadata.type, t.metadata.main_score, str(t.metadata.revision)) for t in tasks
@@ -150,10 +144,41 @@ def _evaluation(scored: list, tasks: Sequence[AbsTask], items: dict, resamples: 
     return Evaluation(scored, described, comparisons, versions)
 
 
-def _check_numbers(precisions: Sequence[str], batch_size: int, shots: int, resamples: int) -> None:
-    wrong = [precision for precision in precisions if precision not in PRECISIONS]
-    if wrong or not precisions:
+class _Bars:
+    """Shows how far a model's grid is: cells, and texts that had to be encoded."""
+
+    def __init__(self, name: str, cells: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.name, self.cells = name, -1
+        self.progress = Progress(*columns, transient=True)
+        self.grid = self.progress.add_task(name, total=cells)
+        self.texts = self.progress.add_task("  texts encoded", total=None)
+
+    def __enter__(self) -> _Bars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def on_texts(self, count: int) -> None:
+        self.progress.advance(self.texts, count)
+
+    def on_cell(self, cell: str) -> None:
+        self.cells += 1
+        self.progress.update(self.grid, completed=self.cells, description=f"{self.name}: {cell}")
+
+
+def _precisions(given: Sequence[str]) -> list[Precision]:
+    wrong = [precision for precision in given if precision not in PRECISIONS]
+    if wrong or not given:
         raise UserError(f"precisions: expected some of {', '.join(PRECISIONS)}, got {wrong[0] if wrong else 'none'}")
+    return [precision for precision in PRECISIONS if precision in given]
+
+
+def _check_numbers(batch_size: int, shots: int, resamples: int) -> None:
     for name, value, least in (("batch_size", batch_size, 1), ("shots", shots, 1), ("resamples", resamples, 100)):
         if value < least:
             raise UserError(f"{name}: must be at least {least}, got {value}")

@@ -99,7 +99,9 @@ def export(
                 export_onnx(encoder, made)
                 for graph, cosine in verify_onnx(encoder, made, compared, expected).items():
                     facts.append(f"`{graph}`, run by onnxruntime in a new process: least cosine {cosine:.6f}.")
-            (made / "README.md").write_text(model_card(encoder, folder.name, config, run_folder, facts), encoding="utf-8")
+            (made / "README.md").write_text(
+                model_card(encoder, folder.name, config, run_folder, facts), encoding="utf-8"
+            )
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(made, folder)
@@ -187,7 +189,19 @@ def standard_texts() -> list[str]:
     import textwrap
     import urllib.parse
 
-    modules = (argparse, collections, datetime, json, logging, shutil, statistics, subprocess, tempfile, textwrap, urllib.parse)
+    modules = (
+        argparse,
+        collections,
+        datetime,
+        json,
+        logging,
+        shutil,
+        statistics,
+        subprocess,
+        tempfile,
+        textwrap,
+        urllib.parse,
+    )
     found: dict[str, None] = {}
     for module in modules:
         for _, value in sorted(vars(module).items()):
@@ -207,9 +221,11 @@ def read_texts(path: Path) -> list[str]:
         UserError: It cannot be read or has none.
     """
     found: list[str] = []
+    number = 0
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
+                number += 1
                 if len(found) >= TEXTS:
                     break
                 if path.suffix == ".jsonl":

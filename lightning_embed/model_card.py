@@ -75,7 +75,10 @@ def _usage(name: str) -> list[str]:
 
 def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     student, teacher = _arguments(model.get("student")), _arguments(model.get("teacher"))
-    lines = [f"- Started from `{student.get('model', '?')}`" + (f", layers {student['layers']}" if student.get("layers") else "")]
+    lines = [
+        f"- Started from `{student.get('model', '?')}`"
+        + (f", layers {student['layers']}" if student.get("layers") else "")
+    ]
     if student.get("random_init"):
         lines[-1] += ", with random weights"
     if teacher:

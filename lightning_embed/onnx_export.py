@@ -46,7 +46,9 @@ class _Graph(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         lengths = attention_mask.sum(dim=1)
-        if self.pooling == "last_token":  # by a mask: the exporter would fix the number of rows that indices are made for
+        if (
+            self.pooling == "last_token"
+        ):  # by a mask: the exporter would fix the number of rows that indices are made for
             place = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
             pooled = (hidden * (place == lengths[:, None] - 1)[..., None]).sum(dim=1)
         else:

@@ -43,7 +43,13 @@ def sts(path: Path, rows: int = 30) -> Path:
     for i in range(rows):
         one = words(i, 6).split()
         kept = i % 7
-        pairs.append({"sentence1": " ".join(one), "sentence2": " ".join(one[:kept] + words(900 + i, 6).split()[kept:]), "score": kept})
+        pairs.append(
+            {
+                "sentence1": " ".join(one),
+                "sentence2": " ".join(one[:kept] + words(900 + i, 6).split()[kept:]),
+                "score": kept,
+            }
+        )
     return lines(path, pairs)
 
 
@@ -148,7 +154,9 @@ def test_each_cell_of_the_grid_is_what_a_loop_over_the_vectors_gives(tmp_path: P
             # Ties may fall either way: the score lies between the best and the worst order of them.
             best = [1 + int((scores[q] > scores[q, q] + 1e-6).sum()) for q in range(len(queries))]
             worst = [int((scores[q] >= scores[q, q] - 1e-6).sum()) for q in range(len(queries))]
-            least, most = (np.mean([1 / math.log2(1 + r) if r <= 10 else 0.0 for r in ranks]) for ranks in (worst, best))
+            least, most = (
+                np.mean([1 / math.log2(1 + r) if r <= 10 else 0.0 for r in ranks]) for ranks in (worst, best)
+            )
             assert least - 1e-4 <= found[dim, precision]["beir"] <= most + 1e-4, (dim, precision)
             assert most - least < (0.2 if precision == "binary" else 0.02)
         one, two = (np.array([vector(row[c], dim) > 0 for row in scored]) for c in ("sentence1", "sentence2"))
@@ -216,7 +224,9 @@ def test_noise_is_called_noise_and_a_difference_one(
     draw = np.random.default_rng(0)
     base = draw.random(400)
     gain = draw.normal(0.05, 0.2, 400)
-    found = compare("t", ("a", {"x": Items("mean", base.tolist())}), ("b", {"x": Items("mean", (base + gain).tolist())}))
+    found = compare(
+        "t", ("a", {"x": Items("mean", base.tolist())}), ("b", {"x": Items("mean", (base + gain).tolist())})
+    )
     half = 1.96 * gain.std() / 20  # the normal interval of the paired mean
     assert found.difference == pytest.approx(100 * gain.mean())
     assert (found.low, found.high) == pytest.approx((100 * (gain.mean() - half), 100 * (gain.mean() + half)), abs=0.3)
@@ -225,7 +235,9 @@ def test_noise_is_called_noise_and_a_difference_one(
     assert nothing.verdict == "noise" and nothing.difference == pytest.approx(0)
 
     folder, pairs = beir(tmp_path / "beir"), sts(tmp_path / "sts.jsonl")
-    report = evaluate(tmp_path, f"a={student}", f"b={teacher}", "--tasks", folder, pairs, "--dims", 32, "--resamples", 200)
+    report = evaluate(
+        tmp_path, f"a={student}", f"b={teacher}", "--tasks", folder, pairs, "--dims", 32, "--resamples", 200
+    )
     compared = {c["task"]: c for c in report["comparisons"]}
     for task in ("beir", "sts"):
         gained = cells(report, 1)[48, "float32"][task] - cells(report)[32, "float32"][task]
@@ -239,7 +251,11 @@ def test_report_picture_and_tensorboard_are_written(tmp_path: Path, student: Pat
 
     report = evaluate(tmp_path, f"toy={student}", "--tasks", beir(tmp_path / "beir"), sts(tmp_path / "s.jsonl"))
     out = tmp_path / "out"
-    assert (out / "report.png").read_bytes()[:4] == b"\x89PNG" and (out / "beir.png").is_file() and (out / "s.png").is_file()
+    assert (
+        (out / "report.png").read_bytes()[:4] == b"\x89PNG"
+        and (out / "beir.png").is_file()
+        and (out / "s.png").is_file()
+    )
     page = (out / "report.md").read_text()
     full, cut = cells(report)[32, "float32"]["beir"], cells(report)[32, "binary"]["beir"]
     lost = f"{100 * (cut - full):+.2f}".replace("-", "−")
@@ -310,7 +326,9 @@ def test_the_callback_gives_the_grid_of_evaluate_and_leaves_training_alone(
     table = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv").dropna(subset="grid/beir/16/binary")
     report = evaluate(tmp_path, tmp_path / "run/checkpoints/last.ckpt", "--tasks", folder, "--dims", 16)
     for dim, precision in cells(report):
-        assert table[f"grid/beir/{dim}/{precision}"].iloc[-1] == pytest.approx(cells(report)[dim, precision]["beir"], abs=0.01)
+        assert table[f"grid/beir/{dim}/{precision}"].iloc[-1] == pytest.approx(
+            cells(report)[dim, precision]["beir"], abs=0.01
+        )
 
 
 def with_corpus(text: str) -> Callable[[Path], object]:

@@ -62,9 +62,7 @@ def expected(checkpoint: Path, role: str) -> np.ndarray:
     return load_student(checkpoint).encode(TEXTS, role).numpy()
 
 
-def test_sentence_transformers_transformers_and_mteb_read_the_folder(
-    trained: Path, exported: tuple[Path, str]
-) -> None:
+def test_sentence_transformers_transformers_and_mteb_read_the_folder(trained: Path, exported: tuple[Path, str]) -> None:
     folder, said = exported
     assert "least cosine 1.000000" in said
     query, document = expected(trained, "query"), expected(trained, "document")
@@ -118,7 +116,13 @@ def test_the_card_tells_the_run_and_leaves_the_licence(trained: Path, exported: 
     card = (exported[0] / "README.md").read_text()
     front = card.split("---")[1]
     assert "library_name: sentence-transformers" in front and "\nlicense:" not in front
-    for said in ("Loss `distill`: Distillation, weight 1.0", "pairs.jsonl", "4 steps of 16 rows", "## Scores", "least cosine"):
+    for said in (
+        "Loss `distill`: Distillation, weight 1.0",
+        "pairs.jsonl",
+        "4 steps of 16 rows",
+        "## Scores",
+        "least cosine",
+    ):
         assert said in card
     report = json.loads((trained.parents[1] / "report.json").read_text())
     assert f"{report['models'][-1]['grid'][0]['scores']['ndcg@10']:.4f}" in card
@@ -149,9 +153,13 @@ def test_an_export_that_differs_is_an_error_and_leaves_nothing(
 ) -> None:
     from lightning_embed import export_command
 
-    monkeypatch.setattr(export_command, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5)
+    monkeypatch.setattr(
+        export_command, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5
+    )
     said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
-    assert "the exported model's vectors differ" in said and "nothing was left behind" in said and ".export-" not in said
+    assert (
+        "the exported model's vectors differ" in said and "nothing was left behind" in said and ".export-" not in said
+    )
     assert list((tmp_path / "new").iterdir()) == []
 
 

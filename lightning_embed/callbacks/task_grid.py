@@ -85,7 +85,9 @@ class TaskGrid(L.Callback):
         metric = list(rows[0].scores)[-1]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                logger.experiment.add_figure("grid", plot_grid({"student": rows}, metric), trainer.global_step, close=False)
+                logger.experiment.add_figure(
+                    "grid", plot_grid({"student": rows}, metric), trainer.global_step, close=False
+                )
 
 
 @contextmanager

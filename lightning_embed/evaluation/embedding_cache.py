@@ -45,7 +45,9 @@ class EmbeddingCache:
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: the cache of embeddings cannot be read: {error}; delete it") from None
 
-    def vectors(self, texts: Sequence[str], context: str, encode: Encode, on_chunk: Callable[[int], None]) -> np.ndarray:
+    def vectors(
+        self, texts: Sequence[str], context: str, encode: Encode, on_chunk: Callable[[int], None]
+    ) -> np.ndarray:
         """(n, D) float32 vectors; those that are not there are encoded, longest texts first, and kept.
 
         Args:

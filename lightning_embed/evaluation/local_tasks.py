@@ -81,7 +81,7 @@ class LocalClassification(AbsTaskClassification):
             split: data.remove_columns("label").add_column("label", [number[name] for name in data["label"]])
             for split, data in splits.items()
         }
-        self.dataset, self.data_loaded = DatasetDict(splits), True  # type: ignore[assignment]
+        self.dataset, self.data_loaded = DatasetDict(splits), True
 
 
 class LocalClustering(AbsTaskClustering):
@@ -100,7 +100,7 @@ class LocalClustering(AbsTaskClustering):
         self.metadata = metadata
         super().__init__()
         self.max_documents_per_cluster = min(len(data), AbsTaskClustering.max_documents_per_cluster)
-        self.dataset, self.data_loaded = DatasetDict(test=data), True  # type: ignore[assignment]
+        self.dataset, self.data_loaded = DatasetDict(test=data), True
 
 
 def read_tasks(specs: Sequence[str], shots: int = 16) -> list[AbsTask]:
@@ -150,7 +150,9 @@ def _guess(spec: str, path: Path, second: str) -> str:
     if {"text", "label"} <= set(columns):
         if second:
             return "classification"
-        raise UserError(f"task '{spec}': classification or clustering? write classification:{path} or clustering:{path}")
+        raise UserError(
+            f"task '{spec}': classification or clustering? write classification:{path} or clustering:{path}"
+        )
     raise UserError(
         f"task '{spec}': its kind is not clear from the columns {', '.join(columns) or '(none)'}; "
         f"write KIND:{path}, KIND one of {', '.join(KINDS)}"
@@ -171,18 +173,24 @@ def _local(spec: str, kind: str, name: str, path: Path, second: str, shots: int)
                 file=sys.stderr,
             )
         files = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv")]
-        return LocalRetrieval(_metadata(name, "Retrieval", "t2t", "ndcg_at_10", fingerprint(sorted(files)), second), data)
+        return LocalRetrieval(
+            _metadata(name, "Retrieval", "t2t", "ndcg_at_10", fingerprint(sorted(files)), second), data
+        )
     if not path.is_file():
         raise UserError(f"task '{spec}': expected a file, got a folder")
     if second and kind != "classification":
         raise UserError(f"task '{spec}': {kind} takes one file")
-    revision = fingerprint([path, *([Path(second).expanduser()] if second and Path(second).expanduser().is_file() else [])])
+    revision = fingerprint(
+        [path, *([Path(second).expanduser()] if second and Path(second).expanduser().is_file() else [])]
+    )
     if kind == "sts":
         return LocalSTS(_metadata(name, "STS", "t2t", "cosine_spearman", revision), read_pairs(path))
     if kind == "clustering":
         return LocalClustering(_metadata(name, "Clustering", "t2c", "v_measure", revision), read_labelled(path))
     test = read_labelled(Path(second).expanduser()) if second else None
-    metadata = _metadata(name, "Classification", "t2c", "accuracy", f"{revision}-{shots}", "test" if second else "train")
+    metadata = _metadata(
+        name, "Classification", "t2c", "accuracy", f"{revision}-{shots}", "test" if second else "train"
+    )
     return LocalClassification(metadata, read_labelled(path), test, shots)
 
 

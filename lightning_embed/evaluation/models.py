@@ -173,7 +173,9 @@ def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTran
     if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
         raise UserError(f"model '{model}': {folder} has neither modules.json nor config.json; give a model's folder")
     if not list(folder.rglob("*.safetensors")):
-        other = sorted(p.name for p in folder.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5"})
+        other = sorted(
+            p.name for p in folder.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5"}
+        )
         found = f"only {', '.join(other[:3])}, which are not read" if other else "none"
         raise UserError(f"model '{model}': weights were expected as *.safetensors in {folder}, found {found}")
     from sentence_transformers import SentenceTransformer
@@ -200,7 +202,9 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
     try:
         base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError) as error:
-        raise UserError(f"{folder / 'adapter_config.json'}: expected JSON with base_model_name_or_path ({error})") from None
+        raise UserError(
+            f"{folder / 'adapter_config.json'}: expected JSON with base_model_name_or_path ({error})"
+        ) from None
     if not Path(base).is_dir():
         _announce(base)
     home = Path(base) if Path(base).is_dir() else locate(base)
@@ -211,7 +215,9 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
     try:
         adapted: Any = PeftModel.from_pretrained(body.model, str(folder))
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})") from None
+        raise UserError(
+            f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})"
+        ) from None
     body.model = adapted.merge_and_unload()
     size = folder_bytes(folder)
     return from_sentence_transformer(model, name, fingerprint([folder, home]), batch_size, size)

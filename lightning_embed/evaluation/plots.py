@@ -122,9 +122,7 @@ def _points(rows: Sequence[GridRow], metric: str) -> tuple[list[int], list[float
     return [row.bytes_per_vector for row in rows], [row.scores[metric] for row in rows]
 
 
-def plot_grid(
-    grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", title: str | None = None
-) -> Figure:
+def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", title: str | None = None) -> Figure:
     """Draws a score over the bytes that a stored vector takes: one strong line a model, through its best row for any budget.
 
     Args:

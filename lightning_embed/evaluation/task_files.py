@@ -82,9 +82,7 @@ def columns_of(path: Path) -> list[str]:
         return []
     options = {"sep": "\t"} if kinds[-1] == ".tsv" else {}
     try:
-        stream = load_dataset(
-            _FORMATS[kinds[-1]], data_files=str(path), split="train", streaming=True, **options
-        )
+        stream = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", streaming=True, **options)
         return list(next(iter(stream), {}))
     except Exception:  # whatever is wrong with the file is said when it is read for a task
         return []

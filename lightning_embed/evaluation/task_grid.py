@@ -52,7 +52,9 @@ def grid_dims(dims: Sequence[int] | None, models: Sequence[EvaluatedModel]) -> d
     for model in models:
         wrong = [dim for dim in dims or [] if not 1 <= dim <= model.dim]
         if wrong:
-            raise UserError(f"dims: model '{model.name}' has {model.dim} dims, so give 1 to {model.dim}, got {wrong[0]}")
+            raise UserError(
+                f"dims: model '{model.name}' has {model.dim} dims, so give 1 to {model.dim}, got {wrong[0]}"
+            )
         halves = [model.dim]
         while halves[-1] // 2 >= 32:
             halves.append(halves[-1] // 2)
@@ -123,7 +125,9 @@ def evaluate_grid(
             if found is not None:
                 items[name] = found
     order = sorted(cells, key=lambda cell: (-cell[0], cells.index(cell) if cell != cells[0] else -1))
-    rows = [GridRow(dim, precision, bytes_per_vector(dim, precision), scores[(dim, precision)]) for dim, precision in order]
+    rows = [
+        GridRow(dim, precision, bytes_per_vector(dim, precision), scores[(dim, precision)]) for dim, precision in order
+    ]
     if len(tasks) > 1:
         for row in rows:
             row.scores[MEAN] = sum(row.scores.values()) / len(tasks)

@@ -70,7 +70,7 @@ def _items(task: AbsTask, scores: Mapping[str, Any], predicted: Any, split: str,
 
     main = task.metadata.main_score
     dataset: Any = task.dataset
-    data = dataset[subset] if subset in dataset else dataset
+    data = dataset.get(subset, dataset)
     if isinstance(task, AbsTaskRetrieval):
         return _queries(task, main, predicted, data[split]["relevant_docs"])
     if isinstance(task, AbsTaskSTS) and main in ("cosine_spearman", "spearman"):

@@ -94,7 +94,9 @@ def scores_table(evaluation: Evaluation) -> Table:
     for model in evaluation.models:
         full = full_precision(model.grid)
         assert full is not None
-        rows.append([model.name, str(model.dim), *(f"{100 * full.scores[metric]:.2f}" for metric in evaluation.metrics)])
+        rows.append(
+            [model.name, str(model.dim), *(f"{100 * full.scores[metric]:.2f}" for metric in evaluation.metrics)]
+        )
     return header, rows
 
 
@@ -133,7 +135,13 @@ def comparison_table(evaluation: Evaluation) -> Table:
         evaluation: What to say.
     """
     rows = [
-        [c.task, f"{c.model} − {c.baseline}", signed(c.difference, 2), f"{signed(c.low, 2)} to {signed(c.high, 2)}", c.verdict]
+        [
+            c.task,
+            f"{c.model} − {c.baseline}",
+            signed(c.difference, 2),
+            f"{signed(c.low, 2)} to {signed(c.high, 2)}",
+            c.verdict,
+        ]
         for c in evaluation.comparisons
     ]
     return ["task", "models", "points", f"{100 * CONFIDENCE:.0f} % interval", "verdict"], rows
@@ -154,7 +162,10 @@ def markdown(evaluation: Evaluation, pictures: Mapping[str, str]) -> str:
     for metric in reversed(evaluation.metrics):
         lines += [f"### {evaluation.title(metric)}", ""]
         if metric in pictures:
-            lines += [f'<img src="{pictures[metric]}" width="900" alt="{metric} over the bytes of a stored vector">', ""]
+            lines += [
+                f'<img src="{pictures[metric]}" width="900" alt="{metric} over the bytes of a stored vector">',
+                "",
+            ]
         lines += markdown_table(task_table(evaluation, metric))
     lines += ["## What was evaluated", ""]
     lines += [f"- model {m.name}: `{m.source}`, {m.dim} dims, contents {m.fingerprint}" for m in evaluation.models]
