@@ -251,7 +251,7 @@ def print_evaluation(evaluation: Evaluation, files: Sequence[Path], console: Con
         header, rows = content
         drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for number, name in enumerate(header):
-            drawn.add_column(Text(name), justify="left" if number < left else "right")
+            drawn.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
         for row in rows:
             drawn.add_row(*(Text(cell) for cell in row))
         console.print(drawn)
