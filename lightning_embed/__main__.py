@@ -12,7 +12,11 @@ COMMANDS = {
     "validate": "score a checkpoint's student on the validation pairs",
     "test": "score a checkpoint's student on the test pairs",
     "predict": "embed texts into a Parquet or .npy file",
+    "evaluate": "score models on mteb tasks and your own files, in every size and precision",
+    "export": "write a checkpoint's student as a sentence-transformers folder",
 }
+TOOLS = {"evaluate": "lightning_embed.evaluate_command", "export": "lightning_embed.export_command"}
+"""Commands that are not LightningCLI's, and the module whose `run` takes what follows the name."""
 
 
 def usage() -> str:
@@ -44,6 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         from lightning_embed.doctor.command import run as run_doctor
 
         run_doctor(arguments)
+    elif command in TOOLS:
+        from importlib import import_module
+
+        import_module(TOOLS[command]).run(arguments[1:])
     elif command in COMMANDS:
         from lightning_embed.cli import run
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,28 @@ import numpy as np
 
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.heads import Projection
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
 
 
-def export_encoder(encoder: TextEncoder, folder: Path) -> None:
+def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None = None) -> None:
     """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
 
     Args:
         encoder: What to save.
         folder: Where; an older export there is replaced.
+        dense: ψ of the student's side, to give vectors in the teacher's space; None: the student's own.
 
     Raises:
         UserError: If the folder cannot be written.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
@@ -42,8 +46,9 @@ def export_encoder(encoder: TextEncoder, folder: Path) -> None:
             pooling = Pooling(int(encoder.config.hidden_size), POOLING[encoder.pooling])
             whole_dim = encoder.dim == int(encoder.config.hidden_size)
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
+            head = [] if dense is None else [_dense(dense), Normalize()]
             model = SentenceTransformer(
-                modules=[body, pooling, Normalize()],
+                modules=[body, pooling, Normalize(), *head],
                 prompts=prompts,
                 similarity_fn_name="cosine",
                 truncate_dim=None if whole_dim else encoder.dim,
@@ -55,6 +60,19 @@ def export_encoder(encoder: TextEncoder, folder: Path) -> None:
             os.replace(whole, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
+    finally:
+        logging.enable_progress_bar()
+
+
+def _dense(projection: Projection) -> Any:
+    """ψ as sentence-transformers' linear module."""
+    from sentence_transformers.sentence_transformer.modules import Dense
+    from torch import nn
+
+    out_dim, in_dim = projection.weight.shape
+    module = Dense(in_dim, out_dim, activation_function=nn.Identity())
+    module.linear.load_state_dict({"weight": projection.weight, "bias": projection.bias})
+    return module
 
 
 _LOAD = """
@@ -78,6 +96,20 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
     Raises:
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
     """
+    return verify_folder(folder, texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")})
+
+
+def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]) -> float:
+    """Loads the folder with sentence-transformers in a new process; returns the least cosine over texts and roles.
+
+    Args:
+        folder: The exported model.
+        texts: n texts.
+        expected: `query` and `document` -> (n, D) unit vectors.
+
+    Raises:
+        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+    """
     import json
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,11 +125,20 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
             raise UserError(
                 f"{folder}: the exported model does not load ({done.stderr.strip().splitlines()[-1][:200]})"
             )
-        theirs = np.load(result)
-        least = 1.0
-        for role in ("query", "document"):
-            other = theirs[role] / np.linalg.norm(theirs[role], axis=1, keepdims=True)
-            least = min(least, float((encoder.encode(texts, role).numpy() * other).sum(1).min()))
-    if least <= LEAST_COSINE:
+        least = least_cosine(dict(np.load(result)), expected)
+    if not least > LEAST_COSINE:
         raise UserError(f"{folder}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
     return least
+
+
+def least_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """The least cosine of any text's two vectors; NaN where one holds NaN, -1 where sizes differ.
+
+    Args:
+        found: Role -> (n, D) vectors of any length.
+        expected: Role -> (n, D) unit vectors.
+    """
+    if any(found[role].shape != expected[role].shape for role in expected):
+        return -1.0
+    unit = {role: found[role] / np.linalg.norm(found[role], axis=1, keepdims=True) for role in expected}
+    return float(np.min([(unit[role] * expected[role]).sum(1).min() for role in expected]))

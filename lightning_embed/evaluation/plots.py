@@ -122,12 +122,13 @@ def _points(rows: Sequence[GridRow], metric: str) -> tuple[list[int], list[float
     return [row.bytes_per_vector for row in rows], [row.scores[metric] for row in rows]
 
 
-def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10") -> Figure:
+def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", title: str | None = None) -> Figure:
     """Draws a score over the bytes that a stored vector takes: one strong line a model, through its best row for any budget.
 
     Args:
         grids: Model's name -> its grid rows, as `robustness_grid` gives them; models without rows are left out.
         metric: The score to draw.
+        title: How the picture calls it; None: `metric_title`.
 
     Raises:
         UserError: No model has rows, or the metric is in none of them.
@@ -159,7 +160,7 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10") -
         sizes = sorted({row.bytes_per_vector for rows in grids.values() for row in rows})
         _byte_axis(axes, sizes)
         label_ends(axes, ends)
-        axes.set_title(f"{metric_title(metric)} by the size of a stored vector", pad=26)
+        axes.set_title(f"{title or metric_title(metric)} by the size of a stored vector", pad=26)
         best_of = "strong line: the best choice of dims and precision for a budget; faint: the other choices"
         axes.text(0, 1.03, best_of, transform=axes.transAxes, color=_FAINT, size=9.5)
         present = [p for p in _MARKERS if any(row.precision == p for rows in grids.values() for row in rows)]

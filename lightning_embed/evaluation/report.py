@@ -28,7 +28,9 @@ __all__ = [
     "TrainingFacts",
     "load_report",
     "markdown",
+    "markdown_table",
     "print_report",
+    "put",
     "write_report",
 ]
 
@@ -37,7 +39,12 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _table(content: Table) -> list[str]:
+def markdown_table(content: Table) -> list[str]:
+    """A table as lines of Markdown.
+
+    Args:
+        content: Header and rows.
+    """
     header, rows = content
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return ["| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in line) + " |" for line in lines] + [""]
@@ -54,7 +61,7 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     lines = ["# Report", "", f"**{headline(report)}**", ""]
     if report.scored_on:
         lines += [f"Scores: {_one_line(report.scored_on)}.", ""]
-    lines += ["## Models", "", *_table(models_table(report))]
+    lines += ["## Models", "", *markdown_table(models_table(report))]
     if "picture" in pictures:
         lines += [f'<img src="{pictures["picture"]}" width="900" alt="{title} over the bytes of a stored vector">', ""]
     scored = [model for model in report.models if model.grid]
@@ -62,7 +69,7 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
         lines += ["## Fewer dims, lower precision", ""]
         lines += [f"{title}, in brackets its change against the model's full vectors in float32.", ""]
     for model in scored:
-        lines += [f"### {_one_line(model.name)}", "", *_table(grid_table(model, report.metric))]
+        lines += [f"### {_one_line(model.name)}", "", *markdown_table(grid_table(model, report.metric))]
     if report.training or "training curves" in pictures:
         lines += ["## Training", ""]
     if report.training:
@@ -129,7 +136,7 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _put(folder / name, content)
+            put(folder / name, content)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot write the report: {error.strerror or error}; give a folder that you may write to"
@@ -137,7 +144,13 @@ def write_report(
     return report
 
 
-def _put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
+    """Writes a file under another name and puts it in place at once.
+
+    Args:
+        path: Where.
+        content: What.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)

@@ -36,7 +36,21 @@ def _time(seconds: float) -> str:
 
 
 def _percent(lost: Change) -> str:
-    return f"{lost.percent:+.1f} %".replace("-", "−") if round(lost.percent, 1) else "0.0 %"
+    return f"{signed(lost.percent, 1)} %"
+
+
+PRECISION_TITLES = {precision: title.partition(" (")[0] for precision, title in _STORED.items()}
+"""Precision -> how tables call it."""
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, as people write it: `−1.2`, `+0.3`, `0.0`.
+
+    Args:
+        value: The number.
+        digits: After the point.
+    """
+    return f"{value:+.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
 
 
 def headline(report: Report) -> str:
@@ -117,7 +131,7 @@ def grid_table(model: ModelReport, metric: str, long: bool = True) -> Table:
         return f"{row.scores[metric]:.4f}{lost}"
 
     dims = sorted({row.dim for row in model.grid}, reverse=True)
-    header = ["dims", *(_STORED[p] if long else _STORED[p].partition(" (")[0] for p in precisions)]
+    header = ["dims", *((_STORED if long else PRECISION_TITLES)[p] for p in precisions)]
     return header, [[str(dim), *(cell(found.get((dim, p))) for p in precisions)] for dim in dims]
 
 

@@ -1,0 +1,139 @@
+"""The student of a Lightning checkpoint, rebuilt from the run's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_embed.errors import UserError
+from lightning_embed.messages import one_line
+
+if TYPE_CHECKING:
+    from lightning_embed.encoder import TextEncoder
+
+PREFIX = "student."
+
+
+def config_of(checkpoint: Path) -> Path:
+    """The configuration that `fit` wrote for the run of a checkpoint.
+
+    Args:
+        checkpoint: `RUN/checkpoints/NAME.ckpt`; the newest of `RUN/config.yaml` and `RUN/csv/version_*/config.yaml` is taken.
+
+    Raises:
+        UserError: There is none.
+    """
+    home = checkpoint.resolve().parent
+    runs = [home.parent, home] if home.name == "checkpoints" else [home, home.parent]
+    for run in runs:
+        found = [*run.glob("config.yaml"), *run.glob("csv/version_*/config.yaml")]
+        if found:
+            return max(found, key=lambda file: file.stat().st_mtime)
+    raise UserError(
+        f"{checkpoint}: the run's config.yaml was expected in {runs[0]} or {runs[0] / 'csv'}, found none; "
+        "give it with --config_of_checkpoint"
+    )
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """What Lightning saved, read without unpickling anything but tensors and plain values.
+
+    Args:
+        checkpoint: The file.
+
+    Raises:
+        UserError: It is not there, is a sharded checkpoint's folder, or is no checkpoint of an `EmbeddingModule`.
+    """
+    if checkpoint.is_dir():
+        raise UserError(f"{checkpoint}: a sharded checkpoint is a folder; consolidate it into one file first")
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: there is no such checkpoint")
+    try:
+        loaded: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # zip, pickle and runtime errors, all for a file that is something else
+        raise UserError(
+            f"{checkpoint}: not a checkpoint that can be read ({str(error).splitlines()[0][:160]})"
+        ) from None
+    if not isinstance(loaded, dict) or not any(key.startswith(PREFIX) for key in loaded.get("state_dict", {})):
+        raise UserError(f"{checkpoint}: expected a checkpoint of EmbeddingModule, with a student; found none in it")
+    return loaded
+
+
+def read_config(config: Path) -> dict[str, Any]:
+    """A run's configuration.
+
+    Args:
+        config: As `fit` wrote it.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{config}: the run's configuration cannot be read ({str(error).splitlines()[0][:160]})"
+        ) from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{config}: expected a run's configuration, got {type(settings).__name__}")
+    return settings
+
+
+def student_settings(config: Path) -> dict[str, Any]:
+    """The student's part of a run's configuration: its class and arguments.
+
+    Args:
+        config: As `fit` wrote it.
+
+    Raises:
+        UserError: It has none.
+    """
+    try:
+        student = read_config(config)["model"]["init_args"]["student"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{config}: expected a run's configuration with model.init_args.student ({error!r})") from None
+    if not isinstance(student, dict):
+        raise UserError(f"{config}: model.init_args.student must be a mapping, got {student!r}")
+    return student if "class_path" in student else {"class_path": "lightning_embed.TextEncoder", "init_args": student}
+
+
+def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
+    """The student with the checkpoint's weights, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: A `.ckpt` file.
+        config: The run's configuration; None: found beside it.
+
+    Raises:
+        UserError: Either is missing or broken, or they do not belong together.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from lightning_embed.encoder import TextEncoder
+
+    state = {
+        key.removeprefix(PREFIX): value
+        for key, value in read_checkpoint(checkpoint)["state_dict"].items()
+        if key.startswith(PREFIX)
+    }
+    config = config or config_of(checkpoint)
+    settings = student_settings(config)
+    # The weights come from the checkpoint: the model that the student once started from need not be read.
+    arguments = {**(settings.get("init_args") or {}), "random_init": True}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--student", type=TextEncoder)
+    try:
+        parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
+        student: TextEncoder = parser.instantiate(parsed).student
+    except ArgumentError as error:
+        raise UserError(f"{config}: the student cannot be rebuilt: {one_line(str(error), error)}") from None
+    try:
+        student.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{checkpoint}: its weights do not fit the student of {config} ({reason})") from None
+    return student.eval()

@@ -1,0 +1,210 @@
+"""`python -m lightning_embed evaluate`: models on tasks, in every size and precision."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_embed.errors import UserError
+from lightning_embed.tools import ToolParser, run_tool
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+    from lightning_embed.evaluation.quantize import Precision
+    from lightning_embed.evaluation.task_items import TaskItems
+    from lightning_embed.evaluation.task_report import Evaluation, ScoredModel
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary", "binary_rescore")
+"""As in `quantize`, which loads torch: `--help` need not."""
+
+
+def parser() -> ToolParser:
+    """The command's arguments, which are those of `evaluate`."""
+    made = ToolParser(
+        prog="python -m lightning_embed evaluate",
+        description="Scores models on mteb tasks and on your own files, in every size and precision.",
+    )
+    made.add_argument("--config", action="config", help="settings as YAML")
+    made.add_argument(
+        "models",
+        nargs="+",
+        type=str,
+        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id",
+    )
+    made.add_argument(
+        "--tasks",
+        nargs="+",
+        type=str,
+        required=True,
+        help="mteb's names, or [NAME=][KIND:]PATH[,PATH] of your own files",
+    )
+    made.add_argument("--dims", nargs="+", type=int, help="sizes to truncate to; unset: D, D/2, ... down to 32")
+    made.add_argument(
+        "--precisions", nargs="+", type=str, default=list(PRECISIONS), help=f"some of {', '.join(PRECISIONS)}"
+    )
+    made.add_function_arguments(evaluate, skip={"models", "tasks", "dims", "precisions"})
+    return made
+
+
+def run(arguments: list[str]) -> None:
+    """Runs the command.
+
+    Args:
+        arguments: What follows its name.
+    """
+    run_tool(parser(), evaluate, arguments, "the same command goes on where it was")
+
+
+def evaluate(
+    models: list[str],
+    tasks: list[str],
+    dims: list[int] | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+    output: str = "runs/evaluate",
+    cache: str | None = None,
+    device: str | None = None,
+    batch_size: int = 32,
+    shots: int = 16,
+    resamples: int = 2000,
+    config_of_checkpoint: str | None = None,
+) -> Evaluation:
+    """Scores models on tasks, compares them with the first, and writes and prints the report.
+
+    Args:
+        models: See `load_model`.
+        tasks: See `read_tasks`.
+        dims: Sizes to truncate to; None: D and its halves, down to 32.
+        precisions: Some of float32, int8, binary, binary_rescore.
+        output: Folder of the report.
+        cache: Folder of embeddings and finished cells; None: lightning_embed/evaluate in $XDG_CACHE_HOME, else in ~/.cache.
+        device: Where models run, such as cuda:1; None: the GPU if there is one.
+        batch_size: Texts a forward.
+        shots: Training texts a label in local classification; mteb's stock tasks have their own.
+        resamples: Of the bootstrap that compares two models.
+        config_of_checkpoint: The run's config.yaml for a checkpoint; None: found beside it.
+
+    Raises:
+        UserError: Something of the user's is missing or wrong, in one line.
+    """
+    _quiet()
+    chosen = _precisions(precisions)
+    _check_numbers(batch_size, shots, resamples)
+    folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
+    from lightning_embed.evaluation.local_tasks import read_tasks
+    from lightning_embed.evaluation.models import load_model, split_name
+    from lightning_embed.evaluation.task_grid import cell_count, evaluate_grid, grid_dims
+    from lightning_embed.evaluation.task_report import ScoredModel, print_evaluation, write_evaluation
+
+    names = [split_name(spec)[0] for spec in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"models: two are called '{twice[0]}'; name one of them: OTHER=MODEL")
+    read = read_tasks(tasks, shots)
+    loaded = [load_model(spec, device, batch_size, config_of_checkpoint) for spec in models]
+    sizes = grid_dims(dims, loaded)
+    grids = {}
+    for model in loaded:
+        with _Bars(model.name, cell_count(sizes[model.name], chosen, len(read))) as bars:
+            grids[model.name] = evaluate_grid(model, read, sizes[model.name], chosen, kept, bars.on_texts, bars.on_cell)
+    scored = [
+        ScoredModel(m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
+        for m, spec in zip(loaded, models, strict=True)
+    ]
+    evaluation = _evaluation(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
+    print_evaluation(evaluation, write_evaluation(evaluation, folder))
+    encoded = sum(grid.encoded for grid in grids.values())
+    print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
+    return evaluation
+
+
+def _evaluation(
+    scored: list[ScoredModel], tasks: Sequence[AbsTask], items: dict[str, dict[str, TaskItems]], resamples: int
+) -> Evaluation:
+    from importlib.metadata import version
+
+    from lightning_embed.evaluation.comparison import compare
+    from lightning_embed.evaluation.task_report import Evaluation, ScoredTask
+
+    first, *others = [model.name for model in scored]
+    comparisons = [
+        compare(task, (first, items[first][task]), (other, items[other][task]), resamples)
+        for other in others
+        for task in (t.metadata.name for t in tasks)
+        if task in items[first] and task in items[other]
+    ]
+    described = [
+        ScoredTask(t.metadata.name, t.metadata.type, t.metadata.main_score, str(t.metadata.revision)) for t in tasks
+    ]
+    versions = {name: version(name) for name in ("mteb", "sentence-transformers", "transformers", "torch")}
+    return Evaluation(scored, described, comparisons, versions)
+
+
+class _Bars:
+    """Shows how far a model's grid is: cells, and texts that had to be encoded."""
+
+    def __init__(self, name: str, cells: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.name, self.cells = name, -1
+        self.progress = Progress(*columns, transient=True)
+        self.grid = self.progress.add_task(name, total=cells)
+        self.texts = self.progress.add_task("  texts encoded", total=None)
+
+    def __enter__(self) -> _Bars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def on_texts(self, count: int) -> None:
+        self.progress.advance(self.texts, count)
+
+    def on_cell(self, cell: str) -> None:
+        self.cells += 1
+        self.progress.update(self.grid, completed=self.cells, description=f"{self.name}: {cell}")
+
+
+def _precisions(given: Sequence[str]) -> list[Precision]:
+    wrong = [precision for precision in given if precision not in PRECISIONS]
+    if wrong or not given:
+        raise UserError(f"precisions: expected some of {', '.join(PRECISIONS)}, got {wrong[0] if wrong else 'none'}")
+    return [precision for precision in PRECISIONS if precision in given]
+
+
+def _check_numbers(batch_size: int, shots: int, resamples: int) -> None:
+    for name, value, least in (("batch_size", batch_size, 1), ("shots", shots, 1), ("resamples", resamples, 100)):
+        if value < least:
+            raise UserError(f"{name}: must be at least {least}, got {value}")
+
+
+def _cache_folder(given: str | None) -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return (Path(given) if given else root / "lightning_embed" / "evaluate").expanduser()
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from None
+    return folder
+
+
+def _quiet() -> None:
+    """Silences what a user can do nothing about."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", module=r"(mteb|sentence_transformers|sklearn|torch|transformers|datasets)(\.|$)")
+    for name in ("mteb", "sentence_transformers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,239 @@
+"""Whatever a user calls a model, made into something that embeds texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lightning_embed.checkpoint import config_of, load_student
+from lightning_embed.errors import UserError
+from lightning_embed.pretrained import PIP, folder_bytes, locate
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from lightning_embed.encoder import TextEncoder
+
+_READ = {".json", ".safetensors", ".txt", ".model", ".jinja"}
+"""Suffixes of the files of a folder that can change its vectors."""
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model as an evaluation sees it."""
+
+    name: str
+    """How tables call it."""
+    dim: int
+    """D."""
+    embed: Callable[[list[str], str, str | None], np.ndarray]
+    """Maps n texts, their role (`query`, `document` or empty) and a prompt (None: the role's own) to (n, D) float32 vectors."""
+    fingerprint: str
+    """Changes with anything that changes a vector."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """By role, task type or task name."""
+    similarity: str = "cosine"
+    """sentence-transformers' name of the function that compares its vectors."""
+    normalized: bool = True
+    """Whether it gives vectors of unit length, before any truncation."""
+    parameters: int | None = None
+    """How many it has."""
+    size_bytes: int | None = None
+    """What it takes on disk."""
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """The name and the model of `NAME=MODEL`; without a name, the last parts of the path that say something.
+
+    Args:
+        spec: What the user wrote.
+    """
+    name, equals, model = spec.partition("=")
+    if equals and name and "/" not in name and not Path(spec).exists():
+        return name, model
+    parts = [part for part in Path(spec).parts if part not in ("checkpoints", "..", "/")]
+    plain = parts[-1:] if parts and parts[-1] not in ("model", "last.ckpt", "best.ckpt") else parts[-2:]
+    return ("/".join(plain) or spec).removeprefix(PIP), spec
+
+
+def load_model(
+    spec: str, device: str | None = None, batch_size: int = 32, config: str | Path | None = None
+) -> EvaluatedModel:
+    """Loads a model for evaluation.
+
+    Args:
+        spec: An exported or any other sentence-transformers folder, a transformers folder (read with mean pooling), a Lightning
+            checkpoint of `EmbeddingModule`, a folder of a peft adapter, `pip:NAME`, or a Hugging Face id; `NAME=` before it names it.
+        device: Where it runs; None: the GPU if there is one.
+        batch_size: Texts a forward.
+        config: The configuration of a checkpoint's run; None: found beside it.
+
+    Raises:
+        UserError: It is not there, has no weights, or does not load.
+    """
+    name, model = split_name(spec)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    path = Path(model).expanduser()
+    if path.is_file():
+        settings = Path(config) if config else config_of(path)
+        encoder = load_student(path, settings).to(device)
+        return from_encoder(encoder, name, fingerprint([path, settings]))
+    if (path / "adapter_config.json").is_file():
+        return _adapter(name, path, device, batch_size)
+    if path.is_dir():
+        folder = path
+    else:
+        _announce(model)
+        folder = locate(model)
+    loaded = _sentence_transformer(model, folder, device)
+    return from_sentence_transformer(loaded, name, fingerprint([folder]), batch_size, folder_bytes(folder))
+
+
+def from_encoder(encoder: TextEncoder, name: str, fingerprint: str) -> EvaluatedModel:
+    """A `TextEncoder` for evaluation; its prompts are by role alone.
+
+    Args:
+        encoder: The encoder, on the device where it is to run.
+        name: How tables call it.
+        fingerprint: Of what it was loaded from.
+    """
+
+    def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
+        return encoder.encode(texts, role).numpy()
+
+    weights = list(encoder.parameters())
+    size = sum(p.numel() * p.element_size() for p in weights)
+    return EvaluatedModel(
+        name, encoder.dim, embed, fingerprint, parameters=sum(p.numel() for p in weights), size_bytes=size
+    )
+
+
+def from_sentence_transformer(
+    model: SentenceTransformer, name: str, fingerprint: str, batch_size: int = 32, size_bytes: int | None = None
+) -> EvaluatedModel:
+    """A sentence-transformers model for evaluation.
+
+    Args:
+        model: The model, on the device where it is to run.
+        name: How tables call it.
+        fingerprint: Of what it was loaded from.
+        batch_size: Texts a forward.
+        size_bytes: What that takes on disk.
+    """
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    by_role = {"query": model.encode_query, "document": model.encode_document}
+
+    def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
+        encode: Any = by_role.get(role, model.encode)
+        vectors = encode(texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+        return vectors.float().cpu().numpy()
+
+    dim = model.get_embedding_dimension()
+    if dim is None:
+        dim = embed(["a"], "", None).shape[1]
+    prompts = {role: prompt for role, prompt in model.prompts.items() if prompt is not None}
+    return EvaluatedModel(
+        name,
+        dim,
+        embed,
+        fingerprint,
+        prompts,
+        str(model.similarity_fn_name or "cosine"),
+        any(isinstance(module, Normalize) for module in model),
+        sum(p.numel() for p in model.parameters()),
+        size_bytes,
+    )
+
+
+def _announce(model: str) -> None:
+    """Says what is about to be fetched, if it is."""
+    if model.startswith(PIP) or model.startswith((".", "~", "/")) or model.count("/") > 1:
+        return
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+    except HFValidationError:
+        cached = False
+    if not cached:
+        print(f"fetching model {model} from the Hugging Face hub", file=sys.stderr, flush=True)
+
+
+def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTransformer:
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+        raise UserError(f"model '{model}': {folder} has neither modules.json nor config.json; give a model's folder")
+    if not list(folder.rglob("*.safetensors")):
+        other = sorted(
+            p.name for p in folder.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5"}
+        )
+        found = f"only {', '.join(other[:3])}, which are not read" if other else "none"
+        raise UserError(f"model '{model}': weights were expected as *.safetensors in {folder}, found {found}")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    if not (folder / "modules.json").is_file():
+        print(f"note: {folder} has no modules.json; its token vectors are averaged", file=sys.stderr, flush=True)
+    logging.disable_progress_bar()
+    try:
+        return SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+    except Exception as error:  # a broken folder fails in as many ways as there are files
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UserError(f"model '{model}': {folder} does not load ({reason})") from None
+    finally:
+        logging.enable_progress_bar()
+
+
+def _adapter(name: str, folder: Path, device: str, batch_size: int) -> EvaluatedModel:
+    """A peft adapter on the base model that its config names, merged."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"adapter '{folder}': weights were expected in adapter_model.safetensors, found none")
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{folder / 'adapter_config.json'}: expected JSON with base_model_name_or_path ({error})"
+        ) from None
+    if not Path(base).is_dir():
+        _announce(base)
+    home = Path(base) if Path(base).is_dir() else locate(base)
+    model = _sentence_transformer(base, home, device)
+    from peft import PeftModel
+
+    body: Any = model[0]
+    try:
+        adapted: Any = PeftModel.from_pretrained(body.model, str(folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})"
+        ) from None
+    body.model = adapted.merge_and_unload()
+    size = folder_bytes(folder)
+    return from_sentence_transformer(model, name, fingerprint([folder, home]), batch_size, size)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """A hash of what files and folders hold, whatever they are called.
+
+    Args:
+        paths: Files, taken whole, and folders, of which model files count.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for path in paths:
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in _READ and f.is_file())
+        for file in files:
+            with file.open("rb") as content:
+                whole = hashlib.file_digest(content, "blake2b").digest()
+            digest.update((file.name if path.is_file() else str(file.relative_to(path))).encode() + b"\0" + whole)
+    return digest.hexdigest()

@@ -1,0 +1,218 @@
+"""Evaluation data from a user's files, checked so that no score is of something else than it seems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_embed.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """A folder in BEIR layout."""
+
+    corpus: Dataset
+    """Columns id, title, text."""
+    queries: Dataset
+    """Columns id, text; those that have judgements."""
+    relevant: dict[str, dict[str, int]]
+    """Query id -> document id -> grade."""
+    unjudged: int
+    """Queries that were left out because nothing is judged for them."""
+
+
+def table(path: Path, columns: Sequence[str]) -> Dataset:
+    """Reads some columns of a file.
+
+    Args:
+        path: JSON lines, CSV, TSV (each also .gz) or Parquet.
+        columns: What must be there; others are dropped.
+
+    Raises:
+        UserError: The file is missing, empty, of another kind, or lacks a column.
+    """
+    from datasets import Features, Value, load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    kinds = [suffix for suffix in path.suffixes if suffix in _FORMATS]
+    if not kinds:
+        raise UserError(f"{path}: expected a file named *{', *'.join(_FORMATS)}, also with .gz")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty")
+    options = {"sep": "\t"} if kinds[-1] == ".tsv" else {}
+    try:
+        read = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0][:160]
+        raise UserError(f"{path}: expected {kinds[-1][1:]} with the columns {', '.join(columns)}: {cause}") from None
+    missing = [name for name in columns if name not in read.column_names]
+    if missing:
+        raise UserError(
+            f"{path}: expected the columns {', '.join(columns)}; {', '.join(missing)} not found among "
+            f"{', '.join(read.column_names)}"
+        )
+    if len(read) == 0:
+        raise UserError(f"{path}: the file has no rows")
+    read = read.select_columns(list(columns))
+    texts = {name: Value("string") if name != "score" else read.features[name] for name in columns}
+    return read.cast(Features(texts))
+
+
+def columns_of(path: Path) -> list[str]:
+    """The columns of a file's first row; none where it cannot be read.
+
+    Args:
+        path: As `table` takes it.
+    """
+    from datasets import load_dataset
+
+    kinds = [suffix for suffix in path.suffixes if suffix in _FORMATS]
+    if not kinds or not path.is_file():
+        return []
+    options = {"sep": "\t"} if kinds[-1] == ".tsv" else {}
+    try:
+        stream = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", streaming=True, **options)
+        return list(next(iter(stream), {}))
+    except Exception:  # whatever is wrong with the file is said when it is read for a task
+        return []
+
+
+def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
+    """Reads corpus.jsonl, queries.jsonl (each also .gz) and qrels/SPLIT.tsv.
+
+    Args:
+        folder: Which.
+        split: Of the judgements; None: test, or the only one.
+
+    Raises:
+        UserError: A file or column is missing, the corpus is empty, an id stands twice or in the judgements only, or no query is
+            judged.
+    """
+    corpus = _with_ids(_either(folder, "corpus.jsonl"), ("text",), "document")
+    queries = _with_ids(_either(folder, "queries.jsonl"), ("text",), "query")
+    file = _judgements(folder, split)
+    relevant = _read_judgements(file, set(corpus["id"]), set(queries["id"]))
+    judged = [row for row, name in enumerate(queries["id"]) if any(relevant.get(name, {}).values())]
+    if not judged:
+        raise UserError(f"{file}: no query has a relevant document (a score above 0); nothing can be scored")
+    kept = queries.select(judged)
+    relevant = {name: relevant[name] for name in kept["id"]}
+    return RetrievalData(corpus, kept, relevant, len(queries) - len(kept))
+
+
+def _either(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise UserError(f"{folder}: expected {name} (or {name}.gz), as in BEIR's layout; found none")
+
+
+def _with_ids(path: Path, columns: tuple[str, ...], what: str) -> Dataset:
+    names = columns_of(path)
+    titled = ("title",) if "title" in names and what == "document" else ()
+    read = table(path, ("_id", *titled, *columns)).rename_column("_id", "id")
+    seen: set[str] = set()
+    for line, row in enumerate(read, start=1):
+        if row["id"] is None or row["text"] is None:
+            raise UserError(f"{path}, line {line}: expected a {what} with _id and text, got {row}")
+        if row["id"] in seen:
+            raise UserError(f"{path}, line {line}: the {what} id '{row['id']}' stands there twice")
+        seen.add(row["id"])
+    if what == "document":
+        titles = [title or "" for title in read["title"]] if titled else [""] * len(read)
+        read = (read.remove_columns("title") if titled else read).add_column("title", titles)
+    return read
+
+
+def _judgements(folder: Path, split: str | None) -> Path:
+    found = sorted((folder / "qrels").glob("*.tsv"))
+    names = [file.stem for file in found]
+    wanted = split or ("test" if "test" in names or len(names) != 1 else names[0])
+    if wanted not in names:
+        raise UserError(f"{folder / 'qrels'}: expected {wanted}.tsv, found {', '.join(names) or 'no .tsv'}")
+    return folder / "qrels" / f"{wanted}.tsv"
+
+
+def _read_judgements(file: Path, documents: set[str], queries: set[str]) -> dict[str, dict[str, int]]:
+    relevant: dict[str, dict[str, int]] = {}
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        cells = line.split("\t")
+        if not line.strip() or (number == 1 and len(cells) == 3 and not _is_integer(cells[2])):
+            continue
+        if len(cells) != 3 or not _is_integer(cells[2]):
+            raise UserError(f"{file}, line {number}: expected query-id, corpus-id and a whole number, got {line!r}")
+        query, document, grade = cells
+        for name, known, where in ((query, queries, "queries.jsonl"), (document, documents, "corpus.jsonl")):
+            if name not in known:
+                raise UserError(f"{file}, line {number}: the id '{name}' is not in {where}")
+        relevant.setdefault(query, {})[document] = int(float(grade))
+    return relevant
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False
+
+
+def read_pairs(path: Path) -> Dataset:
+    """Reads sentence1, sentence2 and score.
+
+    Args:
+        path: As `table` takes it.
+
+    Raises:
+        UserError: A text or score is missing or no number, there are fewer than 3 pairs, or all scores are equal.
+    """
+    from datasets import Dataset
+
+    rows = []
+    for line, row in enumerate(table(path, ("sentence1", "sentence2", "score")), start=1):
+        try:
+            row["score"] = float(row["score"])
+        except (TypeError, ValueError):
+            row["score"] = math.nan
+        if not math.isfinite(row["score"]):
+            raise UserError(f"{path}, row {line}, column 'score': expected a number")
+        _require_texts(path, line, row, ("sentence1", "sentence2"))
+        rows.append(row)
+    if len(rows) < 3 or len({row["score"] for row in rows}) < 2:
+        raise UserError(f"{path}: a rank correlation needs 3 pairs and two different scores, got {len(rows)} pairs")
+    return Dataset.from_list(rows)
+
+
+def read_labelled(path: Path) -> Dataset:
+    """Reads text and label.
+
+    Args:
+        path: As `table` takes it.
+
+    Raises:
+        UserError: A text or label is missing, or there is one class only.
+    """
+    read = table(path, ("text", "label"))
+    for line, row in enumerate(read, start=1):
+        _require_texts(path, line, row, ("text", "label"))
+    classes = sorted(set(read["label"]))
+    if len(classes) < 2:
+        raise UserError(f"{path}: at least two classes are needed, got only '{classes[0]}' in column 'label'")
+    return read
+
+
+def _require_texts(path: Path, line: int, row: dict[str, object], columns: Sequence[str]) -> None:
+    for name in columns:
+        if row[name] is None or not str(row[name]).strip():
+            raise UserError(f"{path}, row {line}, column '{name}': expected a text, got nothing")

@@ -1,0 +1,111 @@
+"""What a task's score is the mean or the correlation of: single queries, pairs, texts. Two models are compared on these."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+    from mteb.results import TaskResult
+
+_TREC = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
+
+
+@dataclass(frozen=True)
+class Items:
+    """One split of a task; the order of items is that of the data, the same for every model."""
+
+    kind: Literal["mean", "spearman"]
+    """Whether the score is the mean of the values or their rank correlation with `gold`."""
+    values: list[float]
+    """Score of each query, share of experiments that got a text right, V-measure of each experiment, or cosine of each pair."""
+    gold: list[float] = field(default_factory=list)
+    """Human scores, for `spearman`."""
+
+    def score(self) -> float:
+        """The task's score, 0 to 1."""
+        if self.kind == "mean":
+            return float(np.mean(self.values))
+        from scipy.stats import spearmanr
+
+        return float(spearmanr(self.gold, self.values)[0])
+
+
+TaskItems = dict[str, Items]
+"""`SPLIT/SUBSET` -> its items."""
+
+
+def collect_items(task: AbsTask, result: TaskResult, predictions: Path) -> TaskItems | None:
+    """The items behind a result; None where mteb's score is not made of items that are known here.
+
+    Args:
+        task: Evaluated, its data loaded.
+        result: What mteb gave.
+        predictions: The folder where mteb saved its predictions.
+    """
+    file = predictions / task.prediction_file_name
+    if not file.is_file():
+        return None
+    predicted = json.loads(file.read_text(encoding="utf-8"))
+    collected: TaskItems = {}
+    for split, subsets in result.scores.items():
+        for scores in subsets:
+            subset = scores["hf_subset"]
+            items = _items(task, scores, predicted[subset][split], split, subset)
+            if items is None or not math.isclose(items.score(), scores["main_score"], abs_tol=1e-4):
+                return None
+            collected[f"{split}/{subset}"] = items
+    return collected
+
+
+def _items(task: AbsTask, scores: Mapping[str, Any], predicted: Any, split: str, subset: str) -> Items | None:
+    from mteb.abstasks import AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
+
+    main = task.metadata.main_score
+    dataset: Any = task.dataset
+    data = dataset.get(subset, dataset)
+    if isinstance(task, AbsTaskRetrieval):
+        return _queries(task, main, predicted, data[split]["relevant_docs"])
+    if isinstance(task, AbsTaskSTS) and main in ("cosine_spearman", "spearman"):
+        column = "cosine_scores" if main == "cosine_spearman" else "similarity_scores"
+        return Items("spearman", predicted[column], [float(score) for score in data[split]["score"]])
+    if isinstance(task, AbsTaskClustering) and main == "v_measure":
+        return Items("mean", [value for level in scores["v_measures"].values() for value in level])
+    if isinstance(task, AbsTaskClassification) and main == "accuracy":
+        gold = np.array(data[split][task.label_column_name])
+        if task.is_cross_validation:
+            return _folds(task, predicted, gold)
+        return Items("mean", (np.array(predicted) == gold).mean(axis=0).tolist())
+    return None
+
+
+def _queries(task: Any, main: str, predicted: Any, relevant: Any) -> Items | None:
+    """Each query's own score, by the same trec_eval that mteb calls."""
+    kind, _, cutoff = main.rpartition("_at_")
+    if kind not in _TREC or task.skip_first_result:
+        return None
+    import pytrec_eval
+
+    if task.ignore_identical_ids:
+        predicted = {q: {d: score for d, score in found.items() if d != q} for q, found in predicted.items()}
+    measure = _TREC[kind]
+    scores = pytrec_eval.RelevanceEvaluator(relevant, {f"{measure}.{cutoff}"}).evaluate(predicted)
+    return Items("mean", [scores[query][f"{measure}_{cutoff}"] for query in sorted(scores)])
+
+
+def _folds(task: Any, predicted: Any, gold: np.ndarray) -> Items:
+    """mteb's cross-validation shuffles by the task's seed: the same folds again give each prediction its text."""
+    from sklearn.model_selection import KFold
+
+    right = np.zeros(len(gold))
+    folds = KFold(n_splits=task.n_splits, shuffle=True, random_state=task.seed).split(range(len(gold)))
+    for fold, (_, tested) in zip(predicted, folds, strict=True):
+        right[tested] = np.array(fold) == gold[tested]
+    return Items("mean", right.tolist())

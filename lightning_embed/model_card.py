@@ -1,0 +1,125 @@
+"""The README.md of an exported model, written from what its run left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_embed import __version__
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+
+
+def model_card(encoder: TextEncoder, name: str, config: Mapping[str, Any], run: Path | None, facts: list[str]) -> str:
+    """A model card: what it is, how to use it, what it learnt from, how it scored; the licence is left to the owner.
+
+    Args:
+        encoder: The student.
+        name: What to call it.
+        config: The run's configuration; empty where there is none.
+        run: The run's folder, whose report.json tells scores; None where there is none.
+        facts: Sentences about the export, such as how exactly it was reproduced.
+    """
+    model = (config.get("model") or {}).get("init_args") or {}
+    lines = [*_front_matter(encoder), f"# {name}", ""]
+    lines += [
+        f"A sentence-transformers model of {encoder.dim} dims that reads up to {encoder.tokenizer.max_length:,} tokens "
+        f"({type(encoder.backbone).__name__}, {encoder.config.num_hidden_layers} layers, "
+        f"{sum(p.numel() for p in encoder.backbone.parameters()) / 1e6:.1f} M parameters, {encoder.pooling} pooling).",
+        "",
+    ]
+    lines += ["## Use it", "", *_usage(name), ""]
+    if model:
+        lines += ["## Training", "", *_training(model, config), ""]
+    lines += _scores(run)
+    lines += ["## Export", "", *(f"- {fact}" for fact in facts), f"- Written by lightning_embed {__version__}.", ""]
+    lines += [
+        "## Licence",
+        "",
+        "To be filled in by the owner, here and as `license:` at the top. It has to agree with the licences of the model that the "
+        "student started from, of the teacher, and of the data.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _front_matter(encoder: TextEncoder) -> list[str]:
+    base = [] if encoder.model.startswith(("/", ".", "~", "pip:")) else [f"base_model: {encoder.model}"]
+    return [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags: [sentence-transformers, feature-extraction, lightning_embed]",
+        *base,
+        "# license:        left for the owner",
+        "# license_name:   left for the owner",
+        "# license_link:   left for the owner",
+        "---",
+        "",
+    ]
+
+
+def _usage(name: str) -> list[str]:
+    return [
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("{name}")  # this folder\'s path; truncate_dim=... for shorter vectors',
+        'queries = model.encode_query(["how do I read a file line by line?"])',
+        'documents = model.encode_document(["open() returns a file object; iterating over it gives its lines."])',
+        "print(model.similarity(queries, documents))",
+        "```",
+    ]
+
+
+def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    student, teacher = _arguments(model.get("student")), _arguments(model.get("teacher"))
+    lines = [
+        f"- Started from `{student.get('model', '?')}`"
+        + (f", layers {student['layers']}" if student.get("layers") else "")
+    ]
+    if student.get("random_init"):
+        lines[-1] += ", with random weights"
+    if teacher:
+        lines.append(f"- Teacher: `{teacher.get('model', '?')}`")
+    for name, term in (model.get("losses") or {}).items():
+        loss = term["loss"]
+        kind = loss if isinstance(loss, str) else loss["class_path"]
+        lines.append(f"- Loss `{name}`: {kind.rpartition('.')[2]}, weight {term.get('weight', 1.0)}")
+    data = config.get("data") or {}
+    arguments = _arguments(data)
+    sources = arguments.get("train")
+    named = ", ".join(f"`{s.get('path', s) if isinstance(s, Mapping) else s}`" for s in sources or [])
+    lines.append(f"- Data: {named or data.get('class_path', '?').rpartition('.')[2]}")
+    trainer = config.get("trainer") or {}
+    if arguments.get("global_batch_size"):
+        lines.append(f"- {trainer.get('max_steps', '?')} steps of {arguments['global_batch_size']} rows")
+    return lines
+
+
+def _arguments(value: Any) -> Mapping[str, Any]:
+    """The arguments of a class in a configuration, written out or short."""
+    if not isinstance(value, Mapping):
+        return {}
+    return value.get("init_args") or {} if "class_path" in value else value
+
+
+def _scores(run: Path | None) -> list[str]:
+    if run is None or not (run / "report.json").is_file():
+        return []
+    from lightning_embed.evaluation.report import load_report, markdown_table
+    from lightning_embed.evaluation.tables import grid_table, models_table
+
+    try:
+        report = load_report(run / "report.json")
+    except UserError:  # an older run's: the card does without
+        return []
+    lines = ["## Scores", ""]
+    if report.scored_on:
+        lines += [f"On {report.scored_on}:", ""]
+    lines += markdown_table(models_table(report))
+    if report.models and report.models[-1].grid:
+        lines += [f"{report.metric} with fewer dims and lower precision:", ""]
+        lines += markdown_table(grid_table(report.models[-1], report.metric))
+    return lines

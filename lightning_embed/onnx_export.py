@@ -1,0 +1,151 @@
+"""An exported folder's model as ONNX, in float32 and int8, by torch's own exporter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.export import LEAST_COSINE, least_cosine
+from lightning_embed.heads import normalize, pool
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+LEAST_COSINE_INT8 = 0.9
+"""Below this an int8 graph is taken for broken; what it costs above is told, and for the user to judge."""
+FLOAT, INT8 = "onnx/model.onnx", "onnx/model_int8.onnx"
+
+
+def require_onnx() -> None:
+    """Raises `UserError` unless the packages that write and run ONNX are there."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UserError(f"onnx: needs {', '.join(missing)}, not installed here; pip install {' '.join(PACKAGES)}")
+
+
+class _Graph(nn.Module):
+    """Ids and mask in; token vectors and the unit sentence vector out."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.backbone, self.pooling, self.dim = encoder.backbone, encoder.pooling, encoder.dim
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        lengths = attention_mask.sum(dim=1)
+        if (
+            self.pooling == "last_token"
+        ):  # by a mask: the exporter would fix the number of rows that indices are made for
+            place = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
+            pooled = (hidden * (place == lengths[:, None] - 1)[..., None]).sum(dim=1)
+        else:
+            pooled = pool(hidden, lengths, self.pooling)
+        return hidden, normalize(pooled[:, : self.dim].float())
+
+
+def export_onnx(encoder: TextEncoder, folder: Path) -> None:
+    """Writes onnx/model.onnx and onnx/model_int8.onnx into an exported folder.
+
+    Inputs `input_ids` and `attention_mask` (batch, tokens), outputs `token_embeddings` and `sentence_embedding` (pooled, of unit
+    length). int8: weights of the linear layers, by onnxruntime's dynamic quantisation.
+
+    Args:
+        encoder: What was exported, on the CPU.
+        folder: Where.
+
+    Raises:
+        UserError: The exporter cannot do this backbone.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    (folder / "onnx").mkdir()
+    ids = torch.randint(5, 10, (2, 7))
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                _Graph(encoder).eval(),
+                (ids, torch.ones_like(ids)),
+                dynamo=True,
+                verbose=False,
+                input_names=["input_ids", "attention_mask"],
+                output_names=["token_embeddings", "sentence_embedding"],
+                dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
+            )
+        program.save(str(folder / FLOAT), external_data=False)
+        quantize_dynamic(str(folder / FLOAT), str(folder / INT8), weight_type=QuantType.QInt8, per_channel=True)
+    except Exception as error:  # the exporter raises whatever the backbone's code made it stumble on
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"onnx: torch's exporter cannot do this backbone ({reason})") from None
+
+
+_LOAD = """
+import json, sys
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+folder, graph, prompts, length = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
+tokenizer = Tokenizer.from_file(folder + "/tokenizer.json")
+tokenizer.enable_truncation(length)
+tokenizer.enable_padding()
+session = onnxruntime.InferenceSession(folder + "/" + graph, providers=["CPUExecutionProvider"])
+texts, result = json.load(sys.stdin), {}
+for role, prompt in prompts.items():
+    parts = []
+    for start in range(0, len(texts), 16):
+        encoded = tokenizer.encode_batch([prompt + text for text in texts[start:start + 16]])
+        ids = np.array([e.ids for e in encoded], dtype=np.int64)
+        mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
+        parts.append(session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0])
+    result[role] = np.concatenate(parts)
+np.savez(sys.argv[5], **result)
+"""
+
+
+def verify_onnx(
+    encoder: TextEncoder, folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Runs both graphs in a new process, without torch; file -> least cosine over texts and roles.
+
+    Args:
+        encoder: What was exported.
+        folder: Where.
+        texts: n texts.
+        expected: `query` and `document` -> (n, D) unit vectors.
+
+    Raises:
+        UserError: A graph does not run, or its vectors differ (float32: cosine ≤ 0.9999; int8: ≤ 0.9).
+    """
+    found = {}
+    prompts = json.dumps({role: encoder.tokenizer.prompts.get(role, "") for role in expected})
+    for graph, bound in ((FLOAT, LEAST_COSINE), (INT8, LEAST_COSINE_INT8)):
+        with tempfile.TemporaryDirectory() as scratch:
+            result = str(Path(scratch) / "vectors.npz")
+            done = subprocess.run(
+                [sys.executable, "-c", _LOAD, str(folder), graph, prompts, str(encoder.tokenizer.max_length), result],
+                input=json.dumps(list(texts)),
+                capture_output=True,
+                text=True,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+            )
+            if done.returncode:
+                raise UserError(f"{graph}: does not run ({done.stderr.strip().splitlines()[-1][:200]})")
+            found[graph] = least_cosine(dict(np.load(result)), expected)
+        if not found[graph] > bound:
+            raise UserError(f"{graph}: its vectors differ from the encoder's (least cosine {found[graph]:.6f})")
+    return found

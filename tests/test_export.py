@@ -1,0 +1,200 @@
+"""`python -m lightning_embed export`: the folder that others read."""
+
+import contextlib
+import io
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.test_cli import config, run
+
+TEXTS = [" ".join(f"w{(i * j) % 190}" for j in range(1, 2 + i % 12)) for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def trained(teacher: Path, student: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run whose student has prompts."""
+    folder = tmp_path_factory.mktemp("trained")
+    job = config(teacher, student, pairs, folder / "run")
+    job["model"]["init_args"]["student"] |= {"prompts": {"query": "w1 w2 ", "document": "w3 "}, "max_length": 20}
+    run(job, folder, "--report.dims", "[16, 32]")
+    return folder / "run/checkpoints/last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> tuple[Path, str]:
+    """Its export, and what the command said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        folder = export(trained.parent, trained, trained.parent / "out")
+    return folder, said.getvalue()
+
+
+def texts_file(tmp_path: Path) -> Path:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS))
+    return file
+
+
+def export(tmp_path: Path, *arguments: object) -> Path:
+    from lightning_embed.__main__ import main
+
+    main(["export", *map(str, arguments), "--texts", str(texts_file(tmp_path))])
+    return Path(str(arguments[1]))
+
+
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stop:
+        export(tmp_path, *arguments)
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stop.value.code == 2 and len(errors) == 1
+    return errors[0]
+
+
+def expected(checkpoint: Path, role: str) -> np.ndarray:
+    from lightning_embed.checkpoint import load_student
+
+    return load_student(checkpoint).encode(TEXTS, role).numpy()
+
+
+def test_sentence_transformers_transformers_and_mteb_read_the_folder(trained: Path, exported: tuple[Path, str]) -> None:
+    folder, said = exported
+    assert "least cosine 1.000000" in said
+    query, document = expected(trained, "query"), expected(trained, "document")
+    assert np.abs(query - document).max() > 1e-3
+
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    kinds = [module["type"].rpartition(".")[2] for module in json.loads((folder / "modules.json").read_text())]
+    assert kinds == ["Transformer", "Pooling", "Normalize"]
+    assert model.prompts == {"query": "w1 w2 ", "document": "w3 "} and model.similarity_fn_name == "cosine"
+    assert model.encode_query(TEXTS) == pytest.approx(query, abs=1e-5)
+
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer(["w3 " + t for t in TEXTS], padding=True, truncation=True, max_length=20, return_tensors="pt")
+    with torch.no_grad():
+        hidden = AutoModel.from_pretrained(folder).eval()(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    mean = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+    assert mean.numpy() == pytest.approx(document, abs=1e-5)
+
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+    from mteb.types import PromptType
+
+    task = TaskMetadata(
+        name="none", description="", type="Retrieval", category="t2t", main_score="ndcg_at_10",
+        eval_langs=["eng-Latn"], dataset={"path": "none", "revision": "0"},
+    )  # fmt: skip
+    loader: Any = torch.utils.data.DataLoader(_Texts(), batch_size=8)  # type: ignore[arg-type]
+    wrapped: Any = SentenceTransformerEncoderWrapper(str(folder), device="cpu")
+    found = wrapped.encode(loader, task_metadata=task, hf_split="", hf_subset="", prompt_type=PromptType.query)
+    assert np.array(found) == pytest.approx(query, abs=1e-5)
+
+
+class _Texts:
+    """A data set as mteb's wrapper expects it."""
+
+    features = ("text",)
+
+    def __len__(self) -> int:
+        return len(TEXTS)
+
+    def __getitem__(self, row: int) -> dict[str, str]:
+        return {"text": TEXTS[row]}
+
+
+def test_the_card_tells_the_run_and_leaves_the_licence(trained: Path, exported: tuple[Path, str]) -> None:
+    card = (exported[0] / "README.md").read_text()
+    front = card.split("---")[1]
+    assert "library_name: sentence-transformers" in front and "\nlicense:" not in front
+    for said in (
+        "Loss `distill`: Distillation, weight 1.0",
+        "pairs.jsonl",
+        "4 steps of 16 rows",
+        "## Scores",
+        "least cosine",
+    ):
+        assert said in card
+    report = json.loads((trained.parents[1] / "report.json").read_text())
+    assert f"{report['models'][-1]['grid'][0]['scores']['ndcg@10']:.4f}" in card
+
+
+def test_fewer_dims_are_truncation(trained: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = export(tmp_path, trained, tmp_path / "out", "--dim", 8)
+    model = SentenceTransformer(str(folder), device="cpu")
+    assert model.truncate_dim == 8
+    assert model.encode_query(TEXTS) == pytest.approx(expected(trained, "query")[:, :8], abs=1e-5)
+
+
+def test_dense_gives_vectors_in_the_teachers_space_only_if_asked(trained: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = export(tmp_path, trained, tmp_path / "out", "--dense", "true")
+    state = torch.load(trained, weights_only=True)["state_dict"]
+    mapped = expected(trained, "query") @ state["projection.weight"].numpy().T + state["projection.bias"].numpy()
+    mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
+    found = SentenceTransformer(str(folder), device="cpu").encode_query(TEXTS)
+    assert found.shape == (len(TEXTS), 48) and found == pytest.approx(mapped, abs=1e-5)
+
+
+def test_an_export_that_differs_is_an_error_and_leaves_nothing(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lightning_embed import export_command
+
+    monkeypatch.setattr(
+        export_command, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5
+    )
+    said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
+    assert (
+        "the exported model's vectors differ" in said and "nothing was left behind" in said and ".export-" not in said
+    )
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_bad_input_is_named_in_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert "there is no such checkpoint" in refused(tmp_path, capsys, tmp_path / "none.ckpt", out)
+    assert "give 1 to 32, got 64" in refused(tmp_path, capsys, trained, out, "--dim", 64)
+    lonely = tmp_path / "alone/x.ckpt"
+    lonely.parent.mkdir()
+    lonely.write_bytes(trained.read_bytes())
+    assert "the run's config.yaml was expected in" in refused(tmp_path, capsys, lonely, out)
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    assert "holds something else than a model" in refused(tmp_path, capsys, trained, out)
+    assert (out / "thesis.tex").read_text() == "mine"
+    (out / "modules.json").write_text("[]")
+    assert "--overwrite true" in refused(tmp_path, capsys, trained, out)
+
+
+def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": {"student.x": torch.zeros(1)}, "code": _Texts()}, tmp_path / "evil.ckpt")
+    (tmp_path / "config.yaml").write_text("{}")
+    assert "not a checkpoint that can be read" in refused(tmp_path, capsys, tmp_path / "evil.ckpt", tmp_path / "out")
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is not None, reason="onnxruntime is installed")
+def test_onnx_without_its_packages_says_what_to_install(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(tmp_path, capsys, trained, tmp_path / "out", "--onnx", "true")
+    assert "pip install onnx onnxscript onnxruntime" in said and not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="needs onnx's packages")
+def test_onnx_graphs_give_the_vectors(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export(tmp_path, trained, tmp_path / "out", "--onnx", "true")
+    assert (folder / "onnx/model.onnx").is_file() and (folder / "onnx/model_int8.onnx").is_file()
+    assert "onnx/model.onnx, run by onnxruntime in a new process: least cosine 1.0" in capsys.readouterr().out
