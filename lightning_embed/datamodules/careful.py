@@ -7,6 +7,7 @@ rows together, so that neither the first row nor the first megabytes decide what
 import csv
 import json
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
 READ = 1000
 NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"
 BOOL, EMPTY = "true or false", "an empty list"
+_NULL_ROW = re.compile(rb"}\s*null")
 csv.field_size_limit(1 << 30)
 
 Parsed = dict[str, Any] | str
@@ -45,32 +47,63 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
         UserError: At the first row that cannot be read, unless such rows are skipped.
     """
     import pyarrow as pa
-    from datasets import config
 
-    csv_like = name in ("csv", "tsv")
-    stamp = fingerprint("all rows", __version__, name, files, source.columns)
-    kept = Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+    kept = _kept(source, files, name)
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         found = _survey(parsed(files, name), source, bad_rows)
         settled = {
-            key: pa.string() if csv_like else _settle(role_of(source, key), kinds) for key, kinds in found.items()
+            key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key), kinds) for key, kinds in found.items()
         }
         fields = {key: kind for key, kind in settled.items() if kind is not None}
         schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
         part = kept.with_suffix(f".{os.getpid()}.part")
-        with pa.ipc.new_stream(part, schema) as stream:
-            batch = []
-            for where, row in parsed(files, name):
-                batch.append(_fitted(where, row, fields, source))
-                if batch[-1][FAULT] is not None:
-                    _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
-                if len(batch) == READ:
-                    stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-                    batch = []
-            stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-        part.rename(kept)
+        try:
+            with pa.ipc.new_stream(part, schema) as stream:
+                batch = []
+                for where, row in parsed(files, name):
+                    batch.append(_fitted(where, row, fields, source))
+                    if batch[-1][FAULT] is not None:
+                        _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
+                    if len(batch) == READ:
+                        stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                        batch = []
+                stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+            part.rename(kept)
+        finally:
+            part.unlink(missing_ok=True)
     return Table([str(kept)])
+
+
+def _kept(source: Source, files: list[str], name: str) -> Path:
+    from datasets import config
+
+    stamp = fingerprint("all rows", __version__, name, files, source.columns)
+    return Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+
+
+def has_read(source: Source, files: list[str], name: str) -> bool:
+    """Whether `read` has made the table before.
+
+    Args:
+        source: As for `read`.
+        files: As for `read`.
+        name: As for `read`.
+    """
+    return _kept(source, files, name).is_file()
+
+
+def is_plain(file: str) -> bool:
+    """Whether every line of a JSON file begins an object. A line `null` kills the process that has pyarrow read it.
+
+    Args:
+        file: The file.
+    """
+    try:
+        with open_bytes(file) as lines:
+            return all(line.isspace() or (line.lstrip()[:1] == b"{" and not _NULL_ROW.search(line)) for line in lines)
+    except broken_file():
+        return False
 
 
 def faults(table: Table) -> dict[int, tuple[str | None, str]]:

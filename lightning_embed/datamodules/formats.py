@@ -55,6 +55,8 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
         said = ", ".join(sorted(names))
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
+    if name in CAREFUL and careful.has_read(source, files, name):
+        return careful.read(source, files, name, bad_rows), files
     try:
         table, features = _load(name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
@@ -80,6 +82,8 @@ def _load(name: str, files: list[str]) -> tuple[Table, Any]:
         datasets.enable_progress_bars()
     try:
         builder = datasets.load_dataset_builder(READERS[name], data_files={"train": files}, **options)
+        if name == "json" and not Path(builder.cache_dir).is_dir() and not all(map(careful.is_plain, files)):
+            raise ValueError("not one object a line")
         builder.download_and_prepare()
         return Table(sorted(str(file) for file in Path(builder.cache_dir).glob("*.arrow"))), builder.info.features
     finally:
