@@ -16,6 +16,7 @@ from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
 from lightning_embed.requirements import Given, check_sources
+from lightning_embed.resume import settle
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
@@ -191,6 +192,10 @@ class EmbeddingModule(L.LightningModule):
         """Calls the losses' hooks after the optimizer's step."""
         for term in self.terms.values():
             term.loss.on_step_end(self, self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes down how far the run is, so that it can go on exactly."""
+        settle(self.trainer, checkpoint)
 
     def _evaluate(self, batch: TokenBatch) -> None:
         vectors = split(self.student, batch.student, [ANCHOR, POSITIVE])

@@ -78,8 +78,8 @@ class Trial:
 TRIALS = (
     Trial("every third step, several epochs", {"max_steps": 60, "val_check_interval": 0.5}, {"every_n_train_steps": 3}),
     Trial(
-        "gradients of two batches, one rank",
-        {"max_steps": 40, "accumulate_grad_batches": 2, "val_check_interval": 4},
+        "gradients of three batches, by epochs, one rank",
+        {"max_epochs": 3, "accumulate_grad_batches": 3, "val_check_interval": 4},
         {"every_n_train_steps": 1},
         (1,),
     ),
@@ -350,6 +350,7 @@ def prepare(folder: Path) -> None:
     import pyarrow.json  # noqa: F401
     import zstandard  # noqa: F401
     from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
+    from transformers.models.bert import modeling_bert  # noqa: F401
 
     import lightning_embed.cli  # noqa: F401
 

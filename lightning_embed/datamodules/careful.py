@@ -4,11 +4,9 @@ No row is lost: each is kept with its place in the files and, if it cannot be re
 rows together, so that neither the first row nor the first megabytes decide what the others must be.
 """
 
-import csv
-import json
 import os
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,25 @@ from lightning_embed import __version__
 from lightning_embed.batch import ROLES
 from lightning_embed.datamodules.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
-from lightning_embed.datamodules.files import broken_file, fingerprint, is_array, open_bytes, open_text
+from lightning_embed.datamodules.files import fingerprint
+from lightning_embed.datamodules.raw_rows import (
+    BOOL,
+    EMPTY,
+    NULL,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    TEXTS,
+    Parsed,
+    kind_of,
+    parsed,
+)
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.table import Table
-from lightning_embed.errors import UserError
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
 """Columns of the table that say where a row stands, what is wrong with it, and in which column."""
 READ = 1000
-NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"
-BOOL, EMPTY = "true or false", "an empty list"
-csv.field_size_limit(1 << 30)
-
-Parsed = dict[str, Any] | str
-"""A row, or what is wrong with it."""
 
 
 def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Table:
@@ -45,32 +48,51 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
         UserError: At the first row that cannot be read, unless such rows are skipped.
     """
     import pyarrow as pa
-    from datasets import config
 
-    csv_like = name in ("csv", "tsv")
-    stamp = fingerprint("all rows", __version__, name, files, source.columns)
-    kept = Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+    kept = _kept(source, files, name)
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         found = _survey(parsed(files, name), source, bad_rows)
         settled = {
-            key: pa.string() if csv_like else _settle(role_of(source, key), kinds) for key, kinds in found.items()
+            key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key), kinds)
+            for key, kinds in found.items()
         }
         fields = {key: kind for key, kind in settled.items() if kind is not None}
         schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
         part = kept.with_suffix(f".{os.getpid()}.part")
-        with pa.ipc.new_stream(part, schema) as stream:
-            batch = []
-            for where, row in parsed(files, name):
-                batch.append(_fitted(where, row, fields, source))
-                if batch[-1][FAULT] is not None:
-                    _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
-                if len(batch) == READ:
-                    stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-                    batch = []
-            stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-        part.rename(kept)
+        try:
+            with pa.ipc.new_stream(part, schema) as stream:
+                batch = []
+                for where, row in parsed(files, name):
+                    batch.append(_fitted(where, row, fields, source))
+                    if batch[-1][FAULT] is not None:
+                        _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
+                    if len(batch) == READ:
+                        stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                        batch = []
+                stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+            part.rename(kept)
+        finally:
+            part.unlink(missing_ok=True)
     return Table([str(kept)])
+
+
+def _kept(source: Source, files: list[str], name: str) -> Path:
+    from datasets import config
+
+    stamp = fingerprint("all rows", __version__, name, files, source.columns)
+    return Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+
+
+def has_read(source: Source, files: list[str], name: str) -> bool:
+    """Whether `read` has made the table before.
+
+    Args:
+        source: As for `read`.
+        files: As for `read`.
+        name: As for `read`.
+    """
+    return _kept(source, files, name).is_file()
 
 
 def faults(table: Table) -> dict[int, tuple[str | None, str]]:
@@ -105,7 +127,7 @@ def _survey(rows: Iterable[tuple[str, Parsed]], source: Source, bad_rows: BadRow
             _stop(source, bad_rows, BadRow(where, None, row))
             continue
         for key, value in row.items():
-            kinds.setdefault(key, Counter())[_kind(value)] += 1
+            kinds.setdefault(key, Counter())[kind_of(value)] += 1
     return kinds
 
 
@@ -122,23 +144,6 @@ def _settle(role: str | None, kinds: Counter[str]) -> Any:
         number = pa.int64() if role in (LABEL, DOCUMENT) else pa.float64()
         return pa.list_(number) if kinds[NUMBERS] > kinds[NUMBER] else number
     return pa.bool_() if kinds[BOOL] else None
-
-
-def _kind(value: Any) -> str:
-    """What a value is, as far as it matters here."""
-    if value is None:
-        return NULL
-    if isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("text"), str)):
-        return TEXT
-    if isinstance(value, bool):
-        return BOOL
-    if isinstance(value, int | float):
-        return NUMBER if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else "a number beyond 64 bits"
-    if isinstance(value, list):
-        inside = {_kind(item) for item in value} - {NULL}
-        lists = {(): EMPTY, (TEXT,): TEXTS, (NUMBER,): NUMBERS}
-        return lists.get(tuple(inside), "a list of other things")
-    return "an object"
 
 
 def _fitted(where: str, row: Parsed, fields: dict[str, Any], source: Source) -> dict[str, Any]:
@@ -163,7 +168,7 @@ def _fit(value: Any, kind: Any) -> Any:
     """
     import pyarrow as pa
 
-    given, listed = _kind(value), pa.types.is_list(kind)
+    given, listed = kind_of(value), pa.types.is_list(kind)
     inner = kind.value_type if listed else kind
     expected = TEXT if pa.types.is_string(inner) else BOOL if pa.types.is_boolean(inner) else NUMBER
     if given in (NULL, EMPTY):
@@ -175,122 +180,3 @@ def _fit(value: Any, kind: Any) -> Any:
         raise TypeError(f"expected a whole number, got {value}")
     values = [passage(item) for item in value] if several else [passage(value)]
     return values if listed else values[0]
-
-
-def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
-    """Place and content of each row, or what is wrong with it.
-
-    Args:
-        files: JSON-lines, JSON, CSV or TSV files.
-        name: `json`, `jsonl`, `csv` or `tsv`.
-    """
-    for file in files:
-        try:
-            if name in ("csv", "tsv"):
-                yield from _csv_rows(file, "\t" if name == "tsv" else ",")
-            else:
-                yield from _array(file) if is_array(file) else _json_lines(file)
-        except broken_file() as error:
-            yield file, f"the rest cannot be read ({str(error) or type(error).__name__})"
-
-
-def csv_head(files: list[str], name: str) -> list[str]:
-    """The column names of CSV files.
-
-    Args:
-        files: The files.
-        name: `csv` or `tsv`.
-
-    Raises:
-        ValueError: If a file's first row does not fit them; a fast reader would guess what is meant.
-    """
-    heads = []
-    for file in files:
-        place, row = next(_csv_rows(file, "\t" if name == "tsv" else ","), (file, "no rows"))
-        if isinstance(row, str):
-            raise ValueError(f"{place}: {row}")
-        heads.append(list(row))
-    return heads[0]
-
-
-def _json_lines(file: str) -> Iterator[tuple[str, Parsed]]:
-    with open_bytes(file) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"{file}, line {number}", _parse(line)
-
-
-def _array(file: str) -> Iterator[tuple[str, Parsed]]:
-    """The objects of a file that is one JSON array."""
-    with open_bytes(file) as stream:
-        try:
-            rows = json.loads(stream.read())
-        except (ValueError, RecursionError) as error:
-            yield file, f"expected a JSON array ({error})"
-            return
-    for number, row in enumerate(rows, start=1):
-        yield f"{file}, row {number}", _checked(row)
-
-
-def _parse(line: bytes) -> Parsed:
-    """A line's JSON object, or what is wrong with it."""
-    try:
-        text = line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return f"expected UTF-8, got byte 0x{error.object[error.start]:02x} at position {error.start}"
-    try:
-        return _checked(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        return f"expected a JSON object, got {text.strip()[:60]!r} ({str(error)[:80]})"
-
-
-def _checked(row: Any) -> Parsed:
-    if not isinstance(row, dict):
-        return f"expected a JSON object, got {_kind(row)}"
-    return "a text holds half a surrogate pair, which is no character" if _lone_surrogate(row) else row
-
-
-def _lone_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_lone_surrogate(item) for item in items)
-
-
-def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
-    """The rows of a CSV file; where a bad row spans several lines (a quote that nobody closes), only its first line is given up."""
-    with open_text(file) as stream:
-        ahead: deque[str] = deque()
-        taken: list[str] = []
-
-        def lines() -> Iterator[str]:
-            while line := ahead.popleft() if ahead else stream.readline():
-                taken.append(line)
-                yield line
-
-        head: list[str] | None = None
-        number = 1
-        while True:
-            taken.clear()
-            wrong = None
-            try:
-                cells = next(csv.reader(lines(), delimiter=separator, strict=True), [])
-            except csv.Error as error:
-                cells, wrong = [], str(error)
-            if not taken:
-                return
-            if head is None:
-                head = cells
-                twice = [cell for cell, times in Counter(head).items() if times > 1]
-                if twice:
-                    raise UserError(f"{file}, line {number}: the column '{twice[0]}' stands twice; rename one")
-            elif cells or wrong:
-                if wrong is None and len(cells) != len(head):
-                    wrong = f"expected {len(head)} cells, got {len(cells)}"
-                elif wrong is None and _lone_surrogate(cells):
-                    wrong = "expected UTF-8, got other bytes"
-                if wrong:
-                    ahead.extendleft(reversed(taken[1:]))
-                    del taken[1:]
-                yield f"{file}, line {number}", wrong or {k: cell or None for k, cell in zip(head, cells, strict=True)}
-            number += len(taken)

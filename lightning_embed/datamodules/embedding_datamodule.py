@@ -24,6 +24,7 @@ from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, cove
 from lightning_embed.errors import UserError
 from lightning_embed.messages import note
 from lightning_embed.requirements import Given
+from lightning_embed.resume import steps_done
 from lightning_embed.tokenizer import TextTokenizer
 
 
@@ -275,17 +276,10 @@ class EmbeddingDataModule(L.LightningDataModule):
         return self._eval_loader("predict")
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps of the plan have been trained on."""
+        """How many steps of the plan have been trained on, and what the plan was made of."""
         if self.trainer is None or not self.rows("train"):
             return {}
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        gathered = progress.current.processed % self.trainer.accumulate_grad_batches
-        if gathered and not progress.is_last_batch:
-            note(
-                "a checkpoint between two steps of the optimizer keeps no gradients: going on from it loses those of its last "
-                f"{gathered} batches; make val_check_interval a multiple of accumulate_grad_batches"
-            )
-        return {"step": self._done(), "plan": self.signature}
+        return {"step": steps_done(self.trainer), "plan": self.signature}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up where `state_dict` stood."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ROLES
-from lightning_embed.datamodules import beir, careful
+from lightning_embed.datamodules import beir, careful, raw_rows
 from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.checks import is_text
 from lightning_embed.datamodules.columns import may_play, role_of
@@ -55,6 +55,8 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
         said = ", ".join(sorted(names))
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
+    if name in CAREFUL and careful.has_read(source, files, name):
+        return careful.read(source, files, name, bad_rows), files
     try:
         table, features = _load(name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
@@ -72,7 +74,7 @@ def _load(name: str, files: list[str]) -> tuple[Table, Any]:
 
     options: dict[str, Any] = {}
     if READERS[name] == "csv":
-        head = careful.csv_head(files, name)
+        head = raw_rows.csv_head(files, name)
         # texts stay what they are, "null" and "007" too; no column is taken for an index
         options = {"features": datasets.Features({column: datasets.Value("string") for column in head})}
         options |= {"sep": "\t" if name == "tsv" else ",", "keep_default_na": False, "na_values": [""]}
@@ -80,6 +82,8 @@ def _load(name: str, files: list[str]) -> tuple[Table, Any]:
         datasets.enable_progress_bars()
     try:
         builder = datasets.load_dataset_builder(READERS[name], data_files={"train": files}, **options)
+        if name == "json" and not Path(builder.cache_dir).is_dir() and not all(map(raw_rows.is_plain, files)):
+            raise ValueError("not one object a line")
         builder.download_and_prepare()
         return Table(sorted(str(file) for file in Path(builder.cache_dir).glob("*.arrow"))), builder.info.features
     finally:

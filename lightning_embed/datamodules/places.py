@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning_embed.datamodules.careful import WHERE, parsed
+from lightning_embed.datamodules.careful import WHERE
 from lightning_embed.datamodules.files import is_array, open_bytes
 from lightning_embed.datamodules.formats import kind_of
+from lightning_embed.datamodules.raw_rows import parsed
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.table import Table
 

@@ -55,6 +55,8 @@ FIRST = lines(GOOD)
 CASES: dict[str, tuple[bytes | str, str]] = {
     "broken JSON": (FIRST + "{broken\n", "line 2: expected a JSON object, got '{broken'"),
     "no object": (FIRST + "[1]\n", "line 2: expected a JSON object, got a list of numbers"),
+    "null": ("null\n" + FIRST, "line 1: expected a JSON object, got nothing"),
+    "null behind a row": (FIRST + '{"anchor": "b", "positive": "p"} null\n', "line 2: expected a JSON object"),
     "half a line": (FIRST + '{"anchor": "a", "posi', "line 2: expected a JSON object"),
     "number": (FIRST + lines(GOOD | {"positive": 3}), "line 2, column 'positive': expected a text, got a number"),
     "number in a list": (FIRST + lines(GOOD | {"negative": ["x", 3]}) + lines(GOOD | {"negative": ["x"]}), "line 2, column 'negative'"),

@@ -1,3 +1,6 @@
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -76,3 +79,49 @@ def test_fewer_rows_than_a_batch_still_make_a_step() -> None:
 
 def test_a_far_step_costs_no_more_than_a_near_one() -> None:
     assert len(Plan((10_000_000,), (512,))[1_000_000].rows) == 512
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_every_order_of_a_few_rows_comes_about_as_often_as_another(size: int) -> None:
+    keys = 200 * math.factorial(size)
+    orders = Counter(tuple(permute(np.arange(size), size, key).tolist()) for key in range(keys))
+    assert len(orders) == math.factorial(size)
+    assert min(orders.values()) > 100 and max(orders.values()) < 320  # 200 each, by chance 14 more or less
+
+
+def test_each_row_comes_first_as_often_as_another() -> None:
+    first = Counter(int(permute(np.arange(1), 11, key)[0]) for key in range(4_400))
+    assert (
+        len(first) == 11 and min(first.values()) > 320 and max(first.values()) < 480
+    )  # 400 each, by chance 20 more or less
+
+
+def test_a_shuffle_is_of_the_whole_and_not_of_a_buffer() -> None:
+    size = 1_000_003
+    first = permute(np.arange(10_000), size, 7)
+    assert abs(first.mean() / size - 0.5) < 0.02 and len(np.unique(first // (size // 100))) >= 100
+    moved = np.abs(np.diff(first))
+    assert abs(moved.mean() / size - 1 / 3) < 0.02  # neighbours in the order are strangers in the file
+    assert abs(np.corrcoef(first, permute(np.arange(10_000), size, 8))[0, 1]) < 0.05
+
+
+def test_a_step_depends_on_seed_and_number_alone() -> None:
+    sizes, batches, turns_of = (1000, 77), (32, 8), (40, 25)
+    one, same = (Plan(sizes, batches, turns=turns_of, seed=5) for _ in range(2))
+    other = Plan(sizes, batches, turns=turns_of, seed=6)
+    asked = [1_000_000, 3, 65, 12_345_678_901]
+    for k in asked:
+        assert (one[k].source, one[k].rows.tolist()) == (same[k].source, same[k].rows.tolist())
+    assert [one[k].rows.tolist() for k in range(65)] != [other[k].rows.tolist() for k in range(65)]
+
+
+def test_a_lone_source_has_every_turn_and_sources_of_a_mixture_keep_their_own_epochs() -> None:
+    alone = Plan((100,), (10,), turns=(20,))
+    assert [alone.turn(k) for k in (0, 19, 20, 1_000_000)] == [(0, 0), (0, 19), (0, 20), (0, 1_000_000)]
+    both = Plan((100, 30), (10, 10), turns=(5, 10), seed=2)
+    for source, batches in ((0, 10), (1, 3)):
+        read = [both[k] for k in range(150) if both[k].source == source]
+        assert [step.epoch for step in read] == [i // batches for i in range(len(read))]
+        for start in range(0, len(read) - batches + 1, batches):
+            rows = sorted(row for step in read[start : start + batches] for row in step.rows.tolist())
+            assert rows == list(range(both.sizes[source]))
