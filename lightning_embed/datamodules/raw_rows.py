@@ -59,6 +59,9 @@ def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
     Args:
         files: JSON-lines, JSON, CSV or TSV files.
         name: `json`, `jsonl`, `csv` or `tsv`.
+
+    Raises:
+        UserError: If a file breaks off, which no share of bad rows measures.
     """
     for file in files:
         try:
@@ -67,7 +70,10 @@ def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
             else:
                 yield from _array(file) if is_array(file) else _json_lines(file)
         except broken_file() as error:
-            yield file, f"the rest cannot be read ({str(error) or type(error).__name__})"
+            reason = str(error) or type(error).__name__
+            raise UserError(
+                f"{file}: the rest of it cannot be read ({reason}): who knows how many rows are lost; get it anew"
+            ) from None
 
 
 def csv_head(files: list[str], name: str) -> list[str]:

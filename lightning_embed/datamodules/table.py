@@ -11,12 +11,14 @@ from lightning_embed.errors import UserError
 
 KEPT_PAGES = 1_000
 """Rows taken until the pages that they were read from are let go."""
+SMALL = 256 << 20
+"""Bytes of files whose pages are kept: letting go costs more than half the speed of reading."""
 
 
 class Table:
     """The rows of some Arrow files (streams, as `datasets` writes them), which stay on disk.
 
-    The files are mapped, and the pages read are let go after a while: a mapped page counts as resident memory, and an epoch of random rows
+    The files are mapped, and the pages read, if they may become many, are let go after a while: a mapped page counts as resident memory, and an epoch of random rows
     would map the whole corpus. A pass over all rows reads the files instead.
 
     Args:
@@ -42,6 +44,7 @@ class Table:
             self._let_go(mapped)
         self._starts = [0, *accumulate(map(len, self._batches))]
         self._taken = 0
+        self._small = sum(map(len, self._maps)) <= SMALL
 
     @staticmethod
     def of(dataset: Any) -> "Table":
@@ -106,7 +109,7 @@ class Table:
             for column, number in zip(columns, numbers, strict=True)
         }
         self._taken += len(rows)
-        if self._taken > KEPT_PAGES:
+        if self._taken > KEPT_PAGES and not self._small:
             self._let_go(*self._maps)
             self._taken = 0
         return taken
