@@ -56,7 +56,7 @@ dist: $(STAMP)  ## sdist -> wheel -> a bare environment -> import every module t
 constraints:  ## pin anew: the newest versions that pyproject.toml allows, torch as it is
 	@$(SCRATCH) && \
 		grep '^torch==' constraints.txt > "$$scratch/torch" && \
-		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,dev]' && \
+		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,onnx,dev]' && \
 		"$$scratch/bin/python" -m pip freeze --all --exclude pip --exclude lightning_embed > "$$scratch/pins" && \
 		{ grep '^#' constraints.txt; sed 's/+.*//' "$$scratch/pins"; } > "$$scratch/new" && \
 		cp "$$scratch/new" constraints.txt
@@ -76,5 +76,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes the first time."
 	$(MAKE_ENVIRONMENT) $(VENV)
 	$(VENV)/bin/python $(INSTALL) setuptools
-	$(VENV)/bin/python $(INSTALL) --no-build-isolation --editable '.[quickstart,dev]'
+	$(VENV)/bin/python $(INSTALL) --no-build-isolation --editable '.[quickstart,onnx,dev]'
 	@touch $@

@@ -18,8 +18,8 @@ SMALL = 256 << 20
 class Table:
     """The rows of some Arrow files (streams, as `datasets` writes them), which stay on disk.
 
-    The files are mapped, and the pages read, if they may become many, are let go after a while: a mapped page counts as resident memory, and an epoch of random rows
-    would map the whole corpus. A pass over all rows reads the files instead.
+    The files are mapped. A mapped page counts as resident memory, and an epoch of random rows would map the whole corpus: so the pages
+    read of large files are let go after a while. A pass over all rows reads the files instead.
 
     Args:
         files: The files, all with the same columns.
