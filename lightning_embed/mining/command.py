@@ -1,0 +1,259 @@
+"""`python -m lightning_embed mine`: hard negatives for a source, found by a model."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from lightning_embed.batch import ANCHOR, POSITIVE
+from lightning_embed.datamodules.bad_rows import BadRows
+from lightning_embed.datamodules.files import fingerprint
+from lightning_embed.datamodules.opening import open_source
+from lightning_embed.datamodules.sources import Source
+from lightning_embed.encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.messages import note, one_line, user_error
+from lightning_embed.mining import stages, told
+from lightning_embed.mining.cross_encoder import load_cross_encoder
+from lightning_embed.mining.output import OutputFormat, check_path, write
+from lightning_embed.mining.pairs import Pairs, read_pairs
+from lightning_embed.mining.processes import Companions
+from lightning_embed.mining.rules import FATES, Rules
+from lightning_embed.mining.search import IndexKind, plan_index
+from lightning_embed.mining.vectors import embed_with
+from lightning_embed.mining.work import Work
+from lightning_embed.pretrained import locate
+
+
+def mine(
+    source: Source,
+    out: str,
+    teacher: TextEncoder,
+    corpus: Source | None = None,
+    cross_encoder: str | None = None,
+    range_min: int = 0,
+    range_max: int | None = None,
+    max_score: float | None = None,
+    min_score: float | None = None,
+    absolute_margin: float | None = None,
+    relative_margin: float | None = 0.05,
+    num_negatives: int = 3,
+    sampling_strategy: Literal["top", "random"] = "top",
+    output_format: OutputFormat = "n-tuple-scores",
+    output_scores: bool = False,
+    index: IndexKind = "auto",
+    recall: float = 0.95,
+    max_memory_gb: float = 4.0,
+    precision: Literal["float16", "float32"] = "float16",
+    device: str | None = None,
+    work: str | None = None,
+    shards: int = 1,
+    shard: int | None = None,
+    on_bad_row: Literal["error", "skip"] = "error",
+    max_bad_share: float = 0.01,
+    seed: int = 0,
+    overwrite: bool = False,
+    companions: Companions | None = None,
+) -> Path:
+    """Finds hard negatives for a source's pairs, and writes them as a source that `fit` reads.
+
+    A document is never the negative of an anchor that it is a positive of in any row, whose very text it is, or whose label it has.
+
+    Args:
+        source: Pairs, or rows of text and label.
+        out: The file to write, `*.jsonl` or `*.parquet`.
+        teacher: The model that finds the candidates and, without a cross-encoder, scores them.
+        corpus: More documents to find negatives among, besides the source's positives: its positives, or else its texts.
+        cross_encoder: A sentence-transformers cross-encoder that scores the candidates anew: a folder, `pip:NAME` or an id. Margins and
+            scores are then on its scale.
+        range_min: How many of the nearest that pass the other rules are skipped.
+        range_max: Rank up to which the nearest are looked at; None: range_min + 10 · num_negatives + the most positives of an anchor.
+        max_score: The most that a negative's score may be.
+        min_score: The least that a negative's score must be.
+        absolute_margin: How far a negative's score must be below its positive's.
+        relative_margin: The same, as a share of the positive's score.
+        num_negatives: Negatives of an anchor.
+        sampling_strategy: The `top` ones of those that pass, or `random` ones.
+        output_format: `n-tuple-scores` (anchor, positive, list of negatives, list of scores), which `fit` reads with its scores and
+            which keeps every pair; `n-tuple` (negative_1 …), `triplet`, `labeled-pair` or `labeled-list` (for cross-encoders).
+        output_scores: Puts scores into the other formats too.
+        index: `flat` (exact), `ivf` or `hnsw`; `auto`: exact up to 20 thousand million pairs of anchor and document, then an index.
+        recall: The share of the true nearest that an index must find on a sample, 0 to 1.
+        max_memory_gb: Memory for the index while it is built, in 10⁹ bytes; where it does not fit, `auto` searches exactly, in blocks.
+        precision: Numbers in which vectors are kept on disk.
+        device: Where models run; None: a GPU if there is one.
+        work: Folder for vectors and candidates, kept at the end, so that other rules take seconds. None: `OUT.work`, removed at the end.
+        shards: Processes that share the work.
+        shard: Which share this process does, 0 to shards − 1, where they are started by hand (one `work` folder for all); None: all of
+            them, in processes on this machine.
+        on_bad_row: `error` stops at the first row that cannot be used; `skip` leaves such rows out and lists them in OUT.bad_rows.jsonl.
+        max_bad_share: The share of a source's rows, 0 to 1, that may be left out.
+        seed: What `random` draws.
+        overwrite: Whether `out` may be there already.
+        companions: The processes of the other shards, to be started.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If a setting, a source or a model cannot be used, or not one negative is found.
+    """
+    target = Path(out)
+    check_path(target)
+    rules = Rules(
+        range_min, range_max, max_score, min_score, absolute_margin, relative_margin, num_negatives, sampling_strategy
+    )
+    companions = companions or Companions()
+    _check(shards, shard, companions.shards, recall, max_memory_gb)
+    if target.exists() and not overwrite:
+        raise UserError(f"--out: {target} is there already; delete it, give another name, or --overwrite true")
+    bad_rows = BadRows(on_bad_row, max_bad_share)
+    pairs = read_pairs(
+        open_source(source, (ANCHOR, POSITIVE), bad_rows),
+        None if corpus is None else open_source(corpus, (ANCHOR,), bad_rows),
+    )
+    kept = Path(work) if work else target.with_name(target.name + ".work")
+    share = Work(kept, shard or 0, shards, companions.alive)
+    if share.first:
+        _tell_size(pairs)
+        if bad_rows.found:
+            listing = target.with_name(target.name + ".bad_rows.jsonl")
+            bad_rows.write(listing)
+            note(f"{len(bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
+    where = device or _device(share.shard)
+    encoder = teacher.to(where).eval()
+    companions.start()
+    stamp, embed = _identity(encoder), embed_with(encoder)
+    documents, anchors = (
+        stages.vectors(share, name, texts, embed, encoder.model, encoder.dim, precision, stamp)
+        for name, texts in (("documents", pairs.corpus), ("anchors", pairs.anchors))
+    )
+    most = min(pairs.most_positives, stages.MOST_POSITIVES)
+    last_rank = rules.last_rank(most, rescored=cross_encoder is not None)
+    plan = plan_index(index, len(anchors), len(documents), encoder.dim, max_memory_gb, recall)
+    found = stages.candidates(
+        share, pairs, anchors, documents, last_rank + most, plan, recall, stamp, cross_encoder is None
+    )
+    if cross_encoder is not None and found is not None:
+        rate = load_cross_encoder(cross_encoder, where)
+        found = stages.rated(share, pairs, found, rate, _stamp(cross_encoder))
+    if found is None:
+        return target  # the first process does the rest
+    mined, fates = stages.choose_all(pairs, found, rules, last_rank, seed)
+    lines = [f"{int(fates.sum()):,} candidates:", *told.shares(fates, rules, last_rank), *told.coverage(mined)]
+    print("\n".join(lines), flush=True)
+    if not fates[0]:
+        worst = FATES[1 + int(fates[1:].argmax())]
+        raise UserError(
+            f"not one negative was found: most candidates fell to '{worst}'; loosen it, or give more documents"
+        )
+    rows = write(mined, target, output_format, output_scores)
+    if not rows:
+        raise UserError(
+            f"no pair has all {num_negatives} negatives that {output_format} needs; take n-tuple-scores or fewer"
+        )
+    print("\n".join(["", "ten to look at:", *told.examples(mined), "", f"{rows:,} rows -> {target}"]), flush=True)
+    if work is None:
+        shutil.rmtree(kept, ignore_errors=True)
+    return target
+
+
+def _check(shards: int, shard: int | None, started: int, recall: float, max_memory_gb: float) -> None:
+    if shards < 1 or not 0 <= (shard or 0) < shards:
+        raise UserError(f"shard must be from 0 to shards - 1 and shards at least 1, got shard {shard} of {shards}")
+    if shard is None and shards != started:
+        raise UserError(
+            "shards: say which of them this process is with `shard`; the command line starts all of them itself"
+        )
+    if not 0 < recall <= 1:
+        raise UserError(f"recall must be above 0 and at most 1, got {recall}")
+    if not max_memory_gb > 0:
+        raise UserError(f"max_memory_gb must be above 0, got {max_memory_gb}")
+
+
+def _tell_size(pairs: Pairs) -> None:
+    said = (
+        f"{len(pairs.anchor):,} pairs of {len(pairs.anchors):,} anchors, over {len(pairs.corpus):,} different documents"
+    )
+    print(said, flush=True)
+    if pairs.most_positives > stages.MOST_POSITIVES:
+        note(
+            f"an anchor has {pairs.most_positives:,} positives; lists of candidates are made for {stages.MOST_POSITIVES} of them, so such "
+            "anchors may get fewer negatives"
+        )
+
+
+def _device(shard: int) -> str:
+    import torch
+
+    return f"cuda:{shard % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+
+
+def _stamp(model: str) -> str:
+    """A hash that changes when a model's files do."""
+    files = sorted(str(f) for f in locate(model).iterdir() if f.suffix in {".json", ".safetensors", ".txt", ".model"})
+    return fingerprint(files)
+
+
+def _identity(encoder: TextEncoder) -> str:
+    """What its vectors hang on, but for the texts."""
+    tokenizer = encoder.tokenizer
+    return fingerprint(
+        _stamp(encoder.model), tokenizer.identity, tokenizer.max_length, encoder.pooling, encoder.dim,
+        str(next(encoder.backbone.parameters()).dtype), encoder.config.to_json_string(),
+    )  # fmt: skip
+
+
+class _Parser(ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints one line and exits with code 2."""
+        _fail(one_line(message, ex))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def parser() -> ArgumentParser:
+    """The command's settings, which are the arguments of `mine`."""
+    made = _Parser(prog="python -m lightning_embed mine", description="Finds hard negatives for a source's pairs.")
+    made.add_argument("--config", action="config", help="a YAML file of these settings")
+    made.add_function_arguments(mine, skip={"companions"})
+    return made
+
+
+def run(arguments: list[str]) -> None:
+    """Runs `mine`.
+
+    Args:
+        arguments: The command line, the command first.
+    """
+    companions = Companions()
+    try:
+        reader = parser()
+        config = reader.parse_args(arguments[1:])
+        companions = Companions(arguments, config.shards if config.shard is None else 1)
+        ready = reader.instantiate_classes(config)
+        mine(**{name: value for name, value in vars(ready).items() if name != "config"}, companions=companions)
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno is None or os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
+            raise
+        _fail(f"{error.strerror}: {error.filename or 'while mining'}")
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+    except Exception as error:  # jsonargparse wraps what a constructor raises
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        _fail(str(mistake))
+    finally:
+        companions.stop()
