@@ -143,12 +143,17 @@ def mine(
     if found is None:
         return target  # the first process does the rest
     mined, fates = stages.choose_all(pairs, found, rules, last_rank, seed)
-    lines = [f"{int(fates.sum()):,} candidates:", *told.shares(fates, rules, last_rank), *told.coverage(mined)]
+    lines = [
+        f"{int(fates.sum()):,} candidates, the {found.ids.shape[1]} nearest of each anchor:",
+        *told.shares(fates, rules, last_rank),
+        *told.coverage(mined),
+    ]
     print("\n".join(lines), flush=True)
     if not fates[0]:
         worst = FATES[1 + int(fates[1:].argmax())]
         raise UserError(
-            f"not one negative was found: most candidates fell to '{worst}'; loosen it, or give more documents"
+            f"not one negative was found: most candidates fell to '{worst}'; loosen it, raise range_max to look further, or give more "
+            "documents"
         )
     rows = write(mined, target, output_format, output_scores)
     if not rows:
@@ -222,7 +227,11 @@ def _fail(message: str) -> NoReturn:
 
 def parser() -> ArgumentParser:
     """The command's settings, which are the arguments of `mine`."""
-    made = _Parser(prog="python -m lightning_embed mine", description="Finds hard negatives for a source's pairs.")
+    made = _Parser(
+        prog="python -m lightning_embed mine",
+        allow_abbrev=False,
+        description="Finds hard negatives for a source's pairs.",
+    )
     made.add_argument("--config", action="config", help="a YAML file of these settings")
     made.add_function_arguments(mine, skip={"companions"})
     return made
@@ -239,7 +248,7 @@ def run(arguments: list[str]) -> None:
         reader = parser()
         config = reader.parse_args(arguments[1:])
         companions = Companions(arguments, config.shards if config.shard is None else 1)
-        ready = reader.instantiate_classes(config)
+        ready = reader.instantiate(config)
         mine(**{name: value for name, value in vars(ready).items() if name != "config"}, companions=companions)
     except UserError as error:
         _fail(str(error))

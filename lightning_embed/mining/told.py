@@ -47,8 +47,9 @@ def coverage(mined: Mined) -> Iterator[str]:
     """
     counts, wanted = mined.counts, mined.negatives.shape[1]
     full, none = int((counts == wanted).sum()), int((counts == 0).sum())
+    more = "" if full == len(counts) else " (range_max looks further)"
     yield (
-        f"{len(counts):,} pairs: {full:,} with {wanted} negatives, {len(counts) - full - none:,} with fewer, {none:,} with none"
+        f"{len(counts):,} pairs: {full:,} with {wanted} negatives, {len(counts) - full - none:,} with fewer, {none:,} with none{more}"
     )
     found = mined.negative_scores[mined.negatives >= 0]
     if len(found):
