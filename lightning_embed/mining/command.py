@@ -8,7 +8,7 @@ from typing import Literal, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lightning_embed.batch import ANCHOR, POSITIVE
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.opening import open_source
@@ -184,6 +184,11 @@ def _tell_size(pairs: Pairs) -> None:
         f"{len(pairs.anchor):,} pairs of {len(pairs.anchors):,} anchors, over {len(pairs.corpus):,} different documents"
     )
     print(said, flush=True)
+    source = pairs.rows.source
+    if NEGATIVE in pairs.rows.columns:
+        note(f"source '{source.title}': its own negatives are left out; the output has mined ones alone")
+    if source.long_texts == "chunk":
+        note(f"source '{source.title}': long_texts: chunk is for training; mining reads texts up to their max_length")
     if pairs.most_positives > stages.MOST_POSITIVES:
         note(
             f"an anchor has {pairs.most_positives:,} positives; lists of candidates are made for {stages.MOST_POSITIVES} of them, so such "

@@ -69,7 +69,7 @@ def plan_index(
         return IndexPlan("flat")
     lists = 1 << round(math.log2(4 * math.sqrt(documents)))
     lists = max(1, min(lists, documents // 39))  # faiss wants 39 documents a list to train on
-    trained = min(documents, max(39 * lists, min(64 * lists, int(max_memory_gb * 1e9 / 4 / (4 * dim)))))
+    trained = min(documents, 40 * lists)
     sample = 4 * dim * trained
     grown = 2 * documents  # what grows by doubling
     ivf = IndexPlan("ivf", f"IVF{lists},SQ8", trained, (sample + grown * (dim + 8) + 4 * lists * dim) / 1e9)

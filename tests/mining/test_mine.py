@@ -1,16 +1,11 @@
 """What a user of `mine` types, and what they get back."""
 
-import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -20,23 +15,8 @@ from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Step
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
-from lightning_embed.mining import stages
-from lightning_embed.mining import vectors as encoding
+from tests.mining.commands import lines, mined, near_pairs, words
 from tests.toys import toy_folder, toy_pairs
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def words(teacher: Path, source: Path, out: Path) -> list[str]:
-    return ["--teacher.model", str(teacher), "--source.path", str(source), "--out", str(out)]
-
-
-def mined(teacher: Path, source: Path, out: Path, *more: str) -> list[dict[str, Any]]:
-    """The rows that the command writes."""
-    main(["mine", *words(teacher, source, out), *more])
-    if out.suffix == ".parquet":
-        return pq.read_table(out).to_pylist()
-    return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -47,36 +27,6 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
-
-
-def lines(file: Path, rows: list[dict[str, Any]]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
-def near_pairs() -> list[dict[str, str]]:
-    """Pairs with equal anchors, equal positives and anchors that are positives too."""
-    rows = toy_pairs(90)
-    rows += [
-        {"anchor": rows[3]["anchor"], "positive": "w3 w4"},
-        {"anchor": rows[5]["anchor"], "positive": rows[6]["positive"]},
-    ]
-    return [*rows, {"anchor": "w7 w8", "positive": rows[9]["anchor"]}, rows[0]]
-
-
-def different_texts() -> int:
-    """Texts of `near_pairs` that are encoded: different anchors and different positives."""
-    return sum(len({row[role] for row in near_pairs()}) for role in ("anchor", "positive"))
-
-
-@pytest.fixture(scope="module")
-def near(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lines(tmp_path_factory.mktemp("near") / "near.jsonl", near_pairs())
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("kept") / "work")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +137,7 @@ def test_fit_learns_the_scores(teacher: Path, student: Path, near: Path, tmp_pat
             },
         },
         "data": {"class_path": "EmbeddingDataModule", "init_args": {"train": [{"path": str(tmp_path / "out.jsonl")}], "num_workers": 0}},
-        "trainer": {"max_steps": 40, "log_every_n_steps": 1, "default_root_dir": str(tmp_path / "run"), "enable_progress_bar": False},
+        "trainer": {"max_steps": 24, "log_every_n_steps": 1, "default_root_dir": str(tmp_path / "run"), "enable_progress_bar": False},
     }  # fmt: skip
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job | {"report": {"enabled": False}}))
     arguments, environment = list(sys.argv), dict(os.environ)
@@ -200,7 +150,7 @@ def test_fit_learns_the_scores(teacher: Path, student: Path, near: Path, tmp_pat
     import pandas
 
     losses = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv")["train/loss"].dropna()
-    assert losses.iloc[-3:].mean() < 0.5 * losses.iloc[0]
+    assert losses.iloc[-3:].mean() < 0.7 * losses.iloc[0]
 
 
 def test_every_share_and_ten_examples_are_printed(
@@ -223,111 +173,13 @@ def test_a_label_keeps_texts_apart_and_is_passed_on(teacher: Path, tmp_path: Pat
     assert all(row["label"] not in labels[text] for row in found for text in row["negative"])
 
 
-class Counted:
-    """Counts the texts that are encoded, and stops after some."""
-
-    def __init__(self, most: float = float("inf")) -> None:
-        self.texts: list[str] = []
-        self.most = most
-
-    def __call__(self, encoder: Any) -> encoding.Embed:
-        embed = encoding.embed_with(encoder)
-
-        def counted(texts: Any, prompt: str, max_length: int | None) -> Any:
-            if len(self.texts) + len(texts) > self.most:
-                raise KeyboardInterrupt
-            self.texts += texts
-            return embed(texts, prompt, max_length)
-
-        return counted
-
-
-def test_a_stopped_run_goes_on_without_encoding_twice(
-    teacher: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_given_negatives_are_left_out_and_that_is_said(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stages, "ENCODED", 8)
-    monkeypatch.setattr(stages, "SEARCHED", 16)
-    whole = mined(teacher, near, tmp_path / "whole.jsonl")
-    first, second = Counted(most=60), Counted()
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", first)
-    with pytest.raises(SystemExit) as stop:
-        mined(teacher, near, tmp_path / "out.jsonl")
-    assert stop.value.code == 130 and not (tmp_path / "out.jsonl").exists() and len(first.texts) >= 50
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", second)
-    assert mined(teacher, near, tmp_path / "out.jsonl") == whole
-    assert len(first.texts + second.texts) == different_texts()  # each once
-    assert not list(tmp_path.glob("*.work"))
-
-
-def test_other_rules_need_no_vectors_anew_and_another_model_does(
-    teacher: Path, student: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = ["--work", str(tmp_path / "work")]
-    mined(teacher, near, tmp_path / "a.jsonl", *work)
-    again = Counted()
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", again)
-    mined(teacher, near, tmp_path / "b.jsonl", *work, "--relative_margin", "0.1", "--num_negatives", "5")
-    assert not again.texts
-    mined(student, near, tmp_path / "c.jsonl", *work)
-    assert len(again.texts) == different_texts()
-
-
-def test_a_killed_run_goes_on(teacher: Path, tmp_path: Path) -> None:
-    rows = [
-        {"anchor": f"{row['anchor']} n{i}", "positive": f"{row['positive']} w{i // 199} w{i % 199}"}
-        for i, row in enumerate(toy_pairs(8000))
-    ]
-    source = lines(tmp_path / "rows.jsonl", rows)
-    options = ["--relative_margin", "null"]
-    command = [
-        sys.executable,
-        "-m",
-        "lightning_embed",
-        "mine",
-        *words(teacher, source, tmp_path / "out.jsonl"),
-        *options,
-    ]
-    process = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.time() + 120
-    marks: list[Path] = []
-    while time.time() < deadline and process.poll() is None and not any(any(m.read_bytes()) for m in marks):
-        marks = list((tmp_path / "out.jsonl.work").glob("vectors-*.done"))
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = sum(sum(m.read_bytes()) for m in marks)
-    assert 0 < done < 8 and not (tmp_path / "out.jsonl").exists()
-    found = mined(teacher, source, tmp_path / "out.jsonl", *options)
-    assert found == mined(teacher, source, tmp_path / "whole.jsonl", *options) and len(found) == 8000
-
-
-def test_two_processes_give_what_one_gives(teacher: Path, tmp_path: Path) -> None:
-    rows = [
-        {"anchor": f"{row['anchor']} w{i % 199}", "positive": f"{row['positive']} w{i // 199}"}
-        for i, row in enumerate(toy_pairs(2500))
-    ]
-    source = lines(tmp_path / "rows.jsonl", rows)  # two blocks of each, so that one is the other process's
-    alone = mined(teacher, source, tmp_path / "alone.jsonl")
-    assert mined(teacher, source, tmp_path / "shared.jsonl", "--shards", "2") == alone
-    assert not list(tmp_path.glob("*.work"))
-
-
-def test_shares_started_by_hand_meet_in_the_work_folder(
-    teacher: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "ENCODED", 8)
-    monkeypatch.setattr(stages, "SEARCHED", 16)
-    work = ["--work", str(tmp_path / "work"), "--shards", "2", "--shard"]
-    command = f"""
-from lightning_embed.__main__ import main
-from lightning_embed.mining import stages
-stages.ENCODED, stages.SEARCHED = 8, 16
-main({["mine", *words(teacher, near, tmp_path / "out.jsonl"), *work, "1"]})
-"""
-    second = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT)
-    found = mined(teacher, near, tmp_path / "out.jsonl", *work, "0")
-    assert second.wait(timeout=60) == 0
-    assert found == mined(teacher, near, tmp_path / "alone.jsonl")
+    rows = [row | {"negative": "w198 w197"} for row in toy_pairs(40)]
+    found = mined(teacher, lines(tmp_path / "rows.jsonl", rows), tmp_path / "out.jsonl", "--relative_margin", "null")
+    assert not any("w198 w197" in row["negative"] for row in found)
+    assert "its own negatives are left out" in capsys.readouterr().err
 
 
 def test_a_cross_encoder_scores_the_candidates_anew(teacher: Path, near: Path, tmp_path: Path) -> None:
