@@ -103,9 +103,9 @@ def candidates(
             scores.write(block, s)
 
         work.fill(scores, "searching", make)
-        if last and not work.first:
-            return None
-        work.wait(scores, "searching")
+    if last and not work.first:
+        return None
+    work.wait(scores, "searching")
     positive = np.empty(len(pairs.anchor), dtype=np.float32)
     for start in range(0, len(positive), SEARCHED):
         some = slice(start, start + SEARCHED)

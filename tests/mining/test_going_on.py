@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lightning_embed.__main__ import main
 from lightning_embed.mining import stages
 from lightning_embed.mining import vectors as encoding
 from tests.mining.commands import different_texts, lines, mined, words
@@ -121,4 +122,7 @@ main({["mine", *words(teacher, near, tmp_path / "out.jsonl"), *work, "1"]})
     second = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT)
     found = mined(teacher, near, tmp_path / "out.jsonl", *work, "0")
     assert second.wait(timeout=60) == 0
+    (tmp_path / "out.jsonl").unlink()
+    main(["mine", *words(teacher, near, tmp_path / "out.jsonl"), *work, "1"])
+    assert not (tmp_path / "out.jsonl").exists()  # only the first writes
     assert found == mined(teacher, near, tmp_path / "alone.jsonl")
