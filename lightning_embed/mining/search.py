@@ -182,7 +182,7 @@ def load(file: Path) -> Any:
 def tune(
     index: Any, kind: str, search: Search, truth: Search, queries: NDArray[np.float32], k: int, wanted: float
 ) -> tuple[int, float]:
-    """Sets how much of an index is looked at: the least power of two at which the recall on a sample is what is wanted.
+    """Sets how much of an index is looked at: the least, within an eighth, at which the recall on a sample is what is wanted.
 
     Args:
         index: The index.
@@ -197,14 +197,26 @@ def tune(
         nprobe or efSearch, and the recall at it.
     """
     true = truth(queries, k)[1]
-    most = index.nlist if kind == "ivf" else max(1024, 8 * k)
-    width = 1 if kind == "ivf" else 1 << math.ceil(math.log2(k))
-    while True:
+
+    def recall_at(width: int) -> float:
         set_width(index, kind, width)
-        recall = recall_of(search(queries, k)[1], true)
-        if recall >= wanted or width >= most:
-            return width, recall
-        width = min(most, 2 * width)
+        return recall_of(search(queries, k)[1], true)
+
+    most = index.nlist if kind == "ivf" else max(1024, 8 * k)
+    high = 1 if kind == "ivf" else min(most, 1 << math.ceil(math.log2(k)))
+    low, recall = 0, recall_at(high)
+    while recall < wanted and high < most:
+        low, high = high, min(most, 2 * high)
+        recall = recall_at(high)
+    while high - low > max(1, high // 8) and low > 0:
+        middle = (low + high) // 2
+        found = recall_at(middle)
+        if found >= wanted:
+            high, recall = middle, found
+        else:
+            low = middle
+    set_width(index, kind, high)
+    return high, recall
 
 
 def set_width(index: Any, kind: str, width: int) -> None:
