@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.datamodules import Source
-from lightning_embed.encoder import TextEncoder
 from lightning_embed.mining.command import mine
+from lightning_embed.teacher import FrozenEncoder
 
 
 def ours(
@@ -22,7 +22,7 @@ def ours(
 ) -> dict[str, dict[str, float]]:
     """Anchor -> negative -> score."""
     out = folder / "ours.jsonl"
-    mine(Source(str(file)), str(out), TextEncoder(model, max_length=max_length), index="flat", **settings)
+    mine(Source(str(file)), str(out), FrozenEncoder(model, max_length=max_length), index="flat", **settings)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     return {row["anchor"]: dict(zip(row["negative"], row["score"][1:], strict=True)) for row in rows}
 

@@ -1,38 +1,35 @@
 """`python -m lightning_embed mine`: hard negatives for a source, found by a model."""
 
-import os
 import shutil
-import sys
 from pathlib import Path
-from typing import Literal, NoReturn
-
-from jsonargparse import ArgumentParser
+from typing import Any, Literal
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.bad_rows import BadRows
-from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.datamodules.teacher_lookup import open_lookup
 from lightning_embed.errors import UserError
-from lightning_embed.messages import note, one_line, user_error
+from lightning_embed.messages import note
 from lightning_embed.mining import stages, told
-from lightning_embed.mining.cross_encoder import load_cross_encoder
+from lightning_embed.mining.cross_encoder import load_cross_encoder, model_stamp
 from lightning_embed.mining.output import OutputFormat, check_path, write
 from lightning_embed.mining.pairs import Pairs, read_pairs
 from lightning_embed.mining.processes import Companions
 from lightning_embed.mining.rules import FATES, Rules
 from lightning_embed.mining.search import IndexKind, plan_index
-from lightning_embed.mining.vectors import embed_with
+from lightning_embed.mining.vectors import embed_with, identity, title
 from lightning_embed.mining.work import Work
-from lightning_embed.pretrained import locate
+from lightning_embed.teacher import FrozenEncoder, StoredTeacher
+from lightning_embed.tools import ToolParser, run_tool
 
 
 def mine(
     source: Source,
     out: str,
-    teacher: TextEncoder,
+    teacher: FrozenEncoder | StoredTeacher,
     corpus: Source | None = None,
+    teacher_store: str | None = None,
     cross_encoder: str | None = None,
     range_min: int = 0,
     range_max: int | None = None,
@@ -65,8 +62,9 @@ def mine(
     Args:
         source: Pairs, or rows of text and label.
         out: The file to write, `*.jsonl` or `*.parquet`.
-        teacher: The model that finds the candidates and, without a cross-encoder, scores them.
+        teacher: The model that finds the candidates and, without a cross-encoder, scores them; or a `StoredTeacher`.
         corpus: More documents to find negatives among, besides the source's positives: its positives, or else its texts.
+        teacher_store: Folder of stored vectors, which `cache` fills, as in `fit`; None: the user's cache folder; `off`: none is used.
         cross_encoder: A sentence-transformers cross-encoder that scores the candidates anew: a folder, `pip:NAME` or an id. Margins and
             scores are then on its scale.
         range_min: How many of the nearest that pass the other rules are skipped.
@@ -124,22 +122,22 @@ def mine(
             bad_rows.write(listing)
             note(f"{len(bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
     where = device or _device(share.shard)
-    encoder = teacher.to(where).eval()
+    name_of, stamp = title(teacher), identity(teacher)
+    embed = embed_with(teacher.to(where), open_lookup(teacher, teacher_store))
     companions.start()
-    stamp, embed = _identity(encoder), embed_with(encoder)
     documents, anchors = (
-        stages.vectors(share, name, texts, embed, encoder.model, encoder.dim, precision, stamp)
+        stages.vectors(share, name, texts, embed, name_of, teacher.dim, precision, stamp)
         for name, texts in (("documents", pairs.corpus), ("anchors", pairs.anchors))
     )
     most = min(pairs.most_positives, stages.MOST_POSITIVES)
     last_rank = rules.last_rank(most, rescored=cross_encoder is not None)
-    plan = plan_index(index, len(anchors), len(documents), encoder.dim, max_memory_gb, recall)
+    plan = plan_index(index, len(anchors), len(documents), teacher.dim, max_memory_gb, recall)
     found = stages.candidates(
         share, pairs, anchors, documents, last_rank + most, plan, recall, stamp, cross_encoder is None
     )
     if cross_encoder is not None and found is not None:
         rate = load_cross_encoder(cross_encoder, where)
-        found = stages.rated(share, pairs, found, rate, _stamp(cross_encoder))
+        found = stages.rated(share, pairs, found, rate, model_stamp(cross_encoder))
     if found is None:
         return target  # the first process does the rest
     mined, fates = stages.choose_all(pairs, found, rules, last_rank, seed)
@@ -202,72 +200,31 @@ def _device(shard: int) -> str:
     return f"cuda:{shard % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
 
 
-def _stamp(model: str) -> str:
-    """A hash that changes when a model's files do."""
-    files = sorted(str(f) for f in locate(model).iterdir() if f.suffix in {".json", ".safetensors", ".txt", ".model"})
-    return fingerprint(files)
-
-
-def _identity(encoder: TextEncoder) -> str:
-    """What its vectors hang on, but for the texts."""
-    tokenizer = encoder.tokenizer
-    return fingerprint(
-        _stamp(encoder.model), tokenizer.identity, tokenizer.max_length, encoder.pooling, encoder.dim,
-        str(next(encoder.backbone.parameters()).dtype), encoder.config.to_json_string(),
-    )  # fmt: skip
-
-
-class _Parser(ArgumentParser):
-    """A parser that says what is wrong in one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints one line and exits with code 2."""
-        _fail(one_line(message, ex))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(2)
-
-
-def parser() -> ArgumentParser:
+def parser() -> ToolParser:
     """The command's settings, which are the arguments of `mine`."""
-    made = _Parser(
+    made = ToolParser(
         prog="python -m lightning_embed mine",
         allow_abbrev=False,
         description="Finds hard negatives for a source's pairs.",
     )
-    made.add_argument("--config", action="config", help="a YAML file of these settings")
+    made.add_argument("--config", action="config", help="settings as YAML")
     made.add_function_arguments(mine, skip={"companions"})
     return made
 
 
 def run(arguments: list[str]) -> None:
-    """Runs `mine`.
+    """Runs the command, and the processes of its other shards.
 
     Args:
-        arguments: The command line, the command first.
+        arguments: What follows its name.
     """
-    companions = Companions()
-    try:
-        reader = parser()
-        config = reader.parse_args(arguments[1:])
-        companions = Companions(arguments, config.shards if config.shard is None else 1)
-        ready = reader.instantiate(config)
-        mine(**{name: value for name, value in vars(ready).items() if name != "config"}, companions=companions)
-    except UserError as error:
-        _fail(str(error))
-    except OSError as error:
-        if error.errno is None or os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
-            raise
-        _fail(f"{error.strerror}: {error.filename or 'while mining'}")
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from here", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
-    except Exception as error:  # jsonargparse wraps what a constructor raises
-        mistake = user_error(error)
-        if mistake is None:
-            raise
-        _fail(str(mistake))
-    finally:
-        companions.stop()
+
+    def shared(**settings: Any) -> None:
+        alone = settings["shard"] is not None
+        companions = Companions(arguments, 1 if alone else settings["shards"])
+        try:
+            mine(**settings, companions=companions)
+        finally:
+            companions.stop()
+
+    run_tool(parser(), shared, arguments, "the same command goes on where it was")

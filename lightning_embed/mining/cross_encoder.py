@@ -7,10 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.errors import UserError
+from lightning_embed.fingerprint import config_hash, weights_hash
 from lightning_embed.pretrained import locate, require_weights
 
 Rate = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 """(anchor, document) texts -> (n,) scores."""
+
+
+def model_stamp(model: str) -> str:
+    """A hash of a model's weights and config.
+
+    Args:
+        model: A folder, `pip:NAME` or a Hugging Face id.
+    """
+    folder = locate(model)
+    return weights_hash(folder) + config_hash(folder)
 
 
 def load_cross_encoder(model: str, device: str) -> Rate:

@@ -11,7 +11,7 @@ class Companions:
     """The processes of the other shards, which read the same command line.
 
     Args:
-        arguments: The command line, the command first.
+        arguments: What follows the command's name.
         shards: How many processes there are, this one included.
     """
 

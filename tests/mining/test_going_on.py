@@ -25,8 +25,8 @@ class Counted:
         self.texts: list[str] = []
         self.most = most
 
-    def __call__(self, encoder: Any) -> encoding.Embed:
-        embed = encoding.embed_with(encoder)
+    def __call__(self, teacher: Any, lookup: Any) -> encoding.Embed:
+        embed = encoding.embed_with(teacher, lookup)
 
         def counted(texts: Any, prompt: str, max_length: int | None) -> Any:
             if len(self.texts) + len(texts) > self.most:
