@@ -2,6 +2,7 @@
 
 import sys
 from difflib import get_close_matches
+from importlib import import_module
 
 from lightning_embed import __version__
 
@@ -14,8 +15,13 @@ COMMANDS = {
     "predict": "embed texts into a Parquet or .npy file",
     "evaluate": "score models on mteb tasks and your own files, in every size and precision",
     "export": "write a checkpoint's student as a sentence-transformers folder",
+    "mine": "find hard negatives for pairs, as a source to train on",
 }
-TOOLS = {"evaluate": "lightning_embed.evaluate_command", "export": "lightning_embed.export_command"}
+TOOLS = {
+    "evaluate": "lightning_embed.evaluate_command",
+    "export": "lightning_embed.export_command",
+    "mine": "lightning_embed.mining.command",
+}
 """Commands that are not LightningCLI's, and the module whose `run` takes what follows the name."""
 
 
@@ -49,8 +55,6 @@ def main(arguments: list[str] | None = None) -> None:
 
         run_doctor(arguments)
     elif command in TOOLS:
-        from importlib import import_module
-
         import_module(TOOLS[command]).run(arguments[1:])
     elif command in COMMANDS:
         from lightning_embed.cli import run

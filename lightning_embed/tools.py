@@ -40,10 +40,11 @@ def run_tool(parser: ToolParser, function: Callable[..., Any], arguments: list[s
         arguments: What follows the command's name.
         stopped: What to say when Ctrl-C ends it.
     """
-    parsed = parser.parse_args(arguments).as_dict()
-    parsed.pop("config", None)
+    parsed = parser.parse_args(arguments)
     try:
-        function(**parsed)
+        ready = parser.instantiate(parsed).as_dict()
+        ready.pop("config", None)
+        function(**ready)
     except KeyboardInterrupt:
         print(f"stopped; {stopped}", file=sys.stderr, flush=True)
         raise SystemExit(130) from None

@@ -1,0 +1,86 @@
+"""What is printed at the end: what share of the candidates fell to each rule, and ten examples to look at."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_embed.mining.output import Mined
+from lightning_embed.mining.rules import CHOSEN, FATES, LEFT_OVER, Rules
+
+EXAMPLES = 10
+SHOWN = 110
+"""Characters of a text that are shown."""
+
+
+def shares(fates: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterator[str]:
+    """A line for each rule: how many candidates fell to it, of those that it was asked about and of all.
+
+    Args:
+        fates: (len(FATES),) candidates by fate.
+        rules: The rules.
+        last_rank: range_max.
+    """
+    meaning = {
+        "chosen": "negatives",
+        "positive": "positives of the anchor, or its own text",
+        "label": "same label or document as the anchor",
+        "absolute_margin": f"above the positive's score - {rules.absolute_margin}",
+        "relative_margin": f"above the positive's score - {rules.relative_margin} of it",
+        "max_score": f"above {rules.max_score}",
+        "min_score": f"below {rules.min_score}",
+        "range_min": f"among the first {rules.range_min} that passed",
+        "range_max": f"beyond the first {last_rank} that passed",
+        "left over": f"passed, but more than {rules.num_negatives}",
+    }
+    total = max(1, int(fates.sum()))
+    for fate, name in enumerate(FATES):
+        if fates[fate] or fate in (CHOSEN, LEFT_OVER):
+            yield f"  {fates[fate] / total:6.1%}  {name:<16}{meaning[name]} ({fates[fate]:,})"
+
+
+def coverage(mined: Mined) -> Iterator[str]:
+    """How many pairs got how many negatives, and the scores of both.
+
+    Args:
+        mined: What was found.
+    """
+    counts, wanted = mined.counts, mined.negatives.shape[1]
+    full, none = int((counts == wanted).sum()), int((counts == 0).sum())
+    more = "" if full == len(counts) else " (range_max looks further)"
+    yield (
+        f"{len(counts):,} pairs: {full:,} with {wanted} negatives, {len(counts) - full - none:,} with fewer, {none:,} with none{more}"
+    )
+    found = mined.negative_scores[mined.negatives >= 0]
+    if len(found):
+        spread = " ".join(
+            f"{name} {_quartiles(v)}" for name, v in (("positives", mined.positive_scores), ("negatives", found))
+        )
+        yield f"scores (25 %, median, 75 %): {spread}"
+
+
+def _quartiles(values: NDArray[np.float32]) -> str:
+    return " / ".join(f"{v:.3f}" for v in np.quantile(values, (0.25, 0.5, 0.75)))
+
+
+def examples(mined: Mined, count: int = EXAMPLES) -> Iterator[str]:
+    """Some pairs, spread evenly over those with negatives, with what was found for them.
+
+    Args:
+        mined: What was found.
+        count: How many.
+    """
+    pairs = mined.pairs
+    having = np.flatnonzero(mined.counts > 0)
+    for pair in having[np.unique(np.linspace(0, len(having) - 1, min(count, len(having))).astype(int))]:
+        anchor = pairs.anchor[pair]
+        found = mined.negatives[anchor][mined.negatives[anchor] >= 0]
+        yield f"         {_short(pairs.anchors.take([anchor])[0])}"
+        yield f"  + {mined.positive_scores[pair]:6.3f} {_short(pairs.corpus.take([pairs.positive[pair]])[0])}"
+        for text, score in zip(pairs.corpus.take(found), mined.negative_scores[anchor], strict=False):
+            yield f"  - {score:6.3f} {_short(text)}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"

@@ -1,0 +1,101 @@
+"""The work folder and this process's share of it: blocks are made by several processes and waited for."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lightning_embed.mining.blocks import Blocks
+
+LOOK_SECONDS = 0.5
+
+
+def progress(quiet: bool = False) -> Progress:
+    """A bar on standard error.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the work is kept, and which share of it is this process's."""
+
+    folder: Path
+    """The work folder, shared by all processes."""
+    shard: int = 0
+    """Which share."""
+    shards: int = 1
+    """How many there are."""
+    alive: Callable[[], None] = lambda: None
+    """Raises if a process that is waited for is gone."""
+
+    @property
+    def first(self) -> bool:
+        """Whether it does what only one process does."""
+        return self.shard == 0
+
+    def blocks(self, name: str, shape: tuple[int, int], dtype: Any, block: int) -> Blocks:
+        """Blocks in the work folder.
+
+        Args:
+            name: The file's name.
+            shape: Rows and columns.
+            dtype: Type of the numbers.
+            block: Rows of a block.
+        """
+        return Blocks(self.folder / name, shape, dtype, block)
+
+    def fill(self, blocks: Blocks, title: str, make: Callable[[int], None]) -> None:
+        """Makes this process's missing blocks.
+
+        Args:
+            blocks: Which blocks.
+            title: What is done, for the bar.
+            make: Makes and writes a block.
+        """
+        missing = blocks.missing(self.shard, self.shards)
+        if not missing:
+            return
+        with progress(quiet=not self.first) as bar:
+            task = bar.add_task(title, total=blocks.shape[0], completed=_rows_done(blocks))
+            for block in missing:
+                make(block)
+                bar.update(task, completed=_rows_done(blocks))
+
+    def wait(self, blocks: Blocks, title: str) -> None:
+        """Waits until all processes' blocks are there.
+
+        Args:
+            blocks: Which blocks.
+            title: What is waited for.
+        """
+        if blocks.done().all():
+            return
+        with progress(quiet=not self.first) as bar:
+            task = bar.add_task(f"{title}: the other processes", total=blocks.shape[0])
+            while not blocks.done().all():
+                self.alive()
+                bar.update(task, completed=_rows_done(blocks))
+                time.sleep(LOOK_SECONDS)
+
+    def wait_for(self, file: Path) -> None:
+        """Waits until a file is there.
+
+        Args:
+            file: What the first process writes.
+        """
+        while not file.exists():
+            self.alive()
+            time.sleep(LOOK_SECONDS)
+
+
+def _rows_done(blocks: Blocks) -> int:
+    return min(blocks.shape[0], int(blocks.done().sum()) * blocks.block)
