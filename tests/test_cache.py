@@ -231,6 +231,7 @@ def test_a_killed_cache_goes_on_without_doing_stored_shards_again(
     assert len(shard_names(store)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_store_the_vectors_of_one(job: dict, tmp_path: Path, capsys: Capture) -> None:
     run(job, tmp_path, "--data.init_args.teacher_store", str(tmp_path / "alone"), command="cache")
     file = tmp_path / "config.yaml"

@@ -137,6 +137,7 @@ def test_fewer_dims_are_truncation(trained: Path, tmp_path: Path) -> None:
     assert model.encode_query(TEXTS) == pytest.approx(expected(trained, "query")[:, :8], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_dense_gives_vectors_in_the_teachers_space_only_if_asked(trained: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 

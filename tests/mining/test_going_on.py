@@ -67,6 +67,7 @@ def test_other_rules_need_no_vectors_anew_and_another_model_does(
     assert len(again.texts) == different_texts()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(teacher: Path, tmp_path: Path) -> None:
     rows = [
         {"anchor": f"{row['anchor']} n{i}", "positive": f"{row['positive']} w{i // 199} w{i % 199}"}
@@ -96,6 +97,7 @@ def test_a_killed_run_goes_on(teacher: Path, tmp_path: Path) -> None:
     assert found == mined(teacher, source, tmp_path / "whole.jsonl", *options) and len(found) == 5000
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(teacher: Path, tmp_path: Path) -> None:
     rows = [
         {"anchor": f"{row['anchor']} w{i % 199}", "positive": f"{row['positive']} w{i // 199}"}

@@ -182,6 +182,7 @@ def test_given_negatives_are_left_out_and_that_is_said(
     assert "its own negatives are left out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_scores_the_candidates_anew(teacher: Path, near: Path, tmp_path: Path) -> None:
     from sentence_transformers import CrossEncoder
     from transformers import AutoConfig, AutoModelForSequenceClassification
