@@ -12,7 +12,7 @@ RUN     := $(VENV)/bin/python -m
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint format type bench bench-losses dist constraints clean
+.PHONY: help quickstart test test-slow lint format type bench bench-losses bench-data dist constraints clean
 
 help:  ## this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -41,10 +41,13 @@ format: $(STAMP)  ## ruff: mend what it can
 type: $(STAMP)  ## mypy
 	$(RUN) mypy
 
-bench: bench-losses  ## every benchmark
+bench: bench-losses bench-data  ## every benchmark
 
 bench-losses: $(STAMP)  ## time and memory of each loss against the plain formula; QUICK=1: two minutes
 	$(VENV)/bin/python benchmarks/losses.py $(if $(QUICK),--quick)
+
+bench-data: $(STAMP)  ## the data loader, padding and the teacher store, as ratios; QUICK=1: one minute
+	$(VENV)/bin/python benchmarks/data.py $(if $(QUICK),--quick)
 
 dist: $(STAMP)  ## sdist -> wheel -> a bare environment -> import every module there
 	rm -rf build dist *.egg-info
