@@ -25,6 +25,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.store_tools import add_options, run_tool
+from lightning_embed.tools import fail
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
 RUN_FOLDER = "LIGHTNING_EMBED_RUN"
@@ -37,16 +38,6 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints one line and exits with code 2."""
         fail(one_line(message, ex))
-
-
-def fail(message: str) -> NoReturn:
-    """Prints a user's mistake on standard error and exits with code 2.
-
-    Args:
-        message: One line.
-    """
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(2)
 
 
 class EmbedCLI(LightningCLI):

@@ -1,4 +1,4 @@
-"""What the commands beside LightningCLI's share: a parser with one-line errors, and how a run of one ends."""
+"""What commands share: how a user's mistake is told, and, beside LightningCLI's, a parser and how a run of one ends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What a user types, and what they get back."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests import commands
 from tests.toys import toy_folder, toy_pairs
 
 Fit = Callable[..., Path]
@@ -54,19 +54,7 @@ def job(teacher: Path, student: Path, pairs: Path, tmp_path: Path) -> dict:
 
 
 def run(settings: dict, tmp_path: Path, *words: str, command: str = "fit") -> None:
-    """Runs a command in this process."""
-    from lightning_embed.__main__ import main
-
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(settings))
-    arguments, environment = list(sys.argv), dict(os.environ)
-    os.environ.pop("LIGHTNING_EMBED_RUN", None)
-    try:
-        main([command, "--config", str(file), *words])
-    finally:
-        sys.argv = arguments
-        os.environ.clear()
-        os.environ.update(environment)
+    commands.run(command, settings, tmp_path, *words)
 
 
 def start(

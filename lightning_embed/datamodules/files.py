@@ -71,10 +71,13 @@ def fingerprint(*parts: Any) -> str:
     """A hash of some settings and, for existing files among them, of their size and time of change.
 
     Args:
-        parts: Anything whose repr says what it is, or lists of paths.
+        parts: Bytes, anything else whose repr says what it is, or lists of paths.
     """
     seen = blake2b(digest_size=16)
     for part in parts:
+        if isinstance(part, bytes):
+            seen.update(blake2b(part).digest())
+            continue
         for item in part if isinstance(part, list) else [part]:
             stamp = os.stat(item) if isinstance(item, str) and os.path.exists(item) else None
             seen.update(repr((item, stamp and (stamp.st_size, stamp.st_mtime_ns))).encode())

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.doctor.jobs import found, main, put, refused, words
+from tests.commands import run
+from tests.doctor.jobs import found, put, refused, words
 from tests.toys import toy_pairs
 
 
 def test_a_sound_job_is_told_so_and_nothing_is_left_behind(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main("doctor", job, tmp_path)
+    run("doctor", job, tmp_path)
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == "nothing wrong"
     assert "96 rows" in out and "steps per epoch: 6; the run: 12 steps, 2 epochs" in out
@@ -146,7 +147,7 @@ def test_a_loss_that_never_runs_requires_nothing(
         }
         job["trainer"]["callbacks"] = [schedule]
     if good:
-        main("doctor", job, tmp_path)
+        run("doctor", job, tmp_path)
     else:
         assert "loss 'rank' (CoSENT) requires score" in refused("doctor", job, tmp_path, capsys)
 
@@ -171,7 +172,7 @@ def test_a_file_for_json_that_cannot_be_written(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main("doctor", job, tmp_path, "--json", str(tmp_path / "no" / "found.json"))
+        run("doctor", job, tmp_path, "--json", str(tmp_path / "no" / "found.json"))
     assert "error: --json" in capsys.readouterr().err
 
 
@@ -179,9 +180,9 @@ def test_the_configuration_that_fit_prints_is_taken(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main("fit", job, tmp_path, "--print_config")
+        run("fit", job, tmp_path, "--print_config")
     assert stop.value.code == 0
-    main("doctor", yaml.safe_load(capsys.readouterr().out), tmp_path)
+    run("doctor", yaml.safe_load(capsys.readouterr().out), tmp_path)
     assert "nothing wrong" in capsys.readouterr().out
 
 

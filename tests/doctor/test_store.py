@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.doctor.jobs import found, main, put, refused
+from tests.commands import run
+from tests.doctor.jobs import found, put, refused
 from tests.toys import toy_pairs
 
 
@@ -27,7 +28,7 @@ def test_what_is_stored_and_what_is_lacking(
     assert found(job, tmp_path)["store"]["path"] is None
     assert "teacher store: it has nothing of this teacher" in capsys.readouterr().out
     job["data"]["init_args"]["validation"] = []
-    main("cache", job, tmp_path)
+    run("cache", job, tmp_path)
     put(file, [*rows, {"anchor": "w9 w9 w9", "positive": "w8 w8 w8"}])
     capsys.readouterr()
     (source,) = found(job, tmp_path)["store"]["sources"]
@@ -36,7 +37,7 @@ def test_what_is_stored_and_what_is_lacking(
     out = capsys.readouterr().out
     assert f"warning: teacher store: 2 of {texts + 2} texts looked at have no stored vector" in out
     job["data"]["init_args"]["teacher_store"] = "off"
-    main("doctor", job, tmp_path)
+    run("doctor", job, tmp_path)
     assert "teacher store: it is off" in capsys.readouterr().out
 
 
@@ -56,7 +57,7 @@ def test_a_teacher_of_given_vectors_that_lacks_one_is_refused(
     np.save(tmp_path / "given.npy", np.ones((len(texts), 8), dtype=np.float32))
     (tmp_path / "given.txt").write_text("\n".join(texts) + "\n")
     with pytest.raises(SystemExit) as stop:
-        main("cache", job, tmp_path, "--import", str(tmp_path / "given.npy"), "--import_name", "api")
+        run("cache", job, tmp_path, "--import", str(tmp_path / "given.npy"), "--import_name", "api")
     assert stop.value.code == 0
     job["model"]["init_args"]["teacher"] = {"class_path": "StoredTeacher", "init_args": {"name": "api", "dim": 8}}
     file = put(tmp_path / "rows.jsonl", rows)
