@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.caching import CacheTrainer
+from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
@@ -58,6 +59,7 @@ class EmbedCLI(LightningCLI):
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.add_lightning_class_args(AverageCheckpoints, "average")  # before the report, which scores the average
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
                 {

@@ -11,6 +11,7 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed import global_sum, rank
 from lightning_embed.encoder import TextEncoder
@@ -150,6 +151,10 @@ class Report(L.Callback):
 
         folder = Path(trainer.default_root_dir)
         artefacts, notes, exported = {"checkpoint": str(folder / "checkpoints" / "last.ckpt")}, [], ""
+        for average in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(average, AverageCheckpoints) and average.saved:
+                artefacts["averaged checkpoint"] = average.saved
+                notes.append("The student after is the average of its weights at steps {:,} and {:,}.".format(*average.steps))
         if self.export:
             from lightning_embed.export import export_encoder, verify_export
 
