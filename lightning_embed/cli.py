@@ -129,6 +129,8 @@ def _quiet() -> None:
         ".*GPU available but not used.*",
         ".*Total length of `DataLoader` across ranks is zero.*",
         ".*your dataloader is not resumable.*",  # it is: its state is in the data module
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # scores of pairs are of all ranks already
+        ".*torch.distributed is disabled, unavailable or uninitialized.*",  # one process reads a sharded checkpoint
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings(
