@@ -67,7 +67,7 @@ def export(
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
-    from lightning_embed.export import export_encoder, verify_folder
+    from lightning_embed.export import as_exported, export_encoder, verify_folder
     from lightning_embed.model_card import model_card
 
     folder = Path(out).expanduser()
@@ -80,6 +80,7 @@ def export(
             raise UserError("onnx: a graph with the Dense module is not supported; export twice")
     compared = read_texts(Path(texts)) if texts else standard_texts()
     encoder, config, run_folder, source = _student(checkpoint, config_of_checkpoint)
+    encoder = as_exported(encoder)
     if dim is not None and not 1 <= dim <= encoder.dim:
         raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
     encoder.dim = dim or encoder.dim
