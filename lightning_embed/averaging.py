@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from lightning_embed.errors import UserError
+from lightning_embed.sharded_checkpoint import spread
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
@@ -79,16 +81,14 @@ def average_with(module: nn.Module, earlier: Mapping[str, Tensor], source: Path)
     _require_alike(earlier, {key: later[key] for key in later if key in kept}, str(source), "the trained model")
     for key, tensor in later.items():
         if key in kept and tensor.is_floating_point():
-            mine = getattr(tensor, "_local_tensor", tensor)
-            mine.copy_(mean([_share(earlier[key], tensor).to(mine), mine]))
+            mine = local(tensor)
+            mine.copy_(mean([local(spread(earlier[key], tensor)).to(mine), mine]))
 
 
-def _share(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a tensor, cut as another is."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
+def local(tensor: Tensor) -> Tensor:
+    """A tensor that one process has: of a sharded one, its part.
 
-    if not isinstance(like, DTensor):
-        return whole
-    # each rank has the whole tensor: nothing is sent
-    placed = distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-    return placed.to_local()
+    Args:
+        tensor: Any.
+    """
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

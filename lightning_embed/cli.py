@@ -23,7 +23,6 @@ from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.errors import UserError
 from lightning_embed.failure import is_one_of_several, leave_after
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
@@ -31,6 +30,7 @@ from lightning_embed.run_folder import run_folder
 from lightning_embed.store_tools import add_options, run_tool
 from lightning_embed.strategies import CheckpointFiles, check_strategy
 from lightning_embed.tools import fail
+from lightning_embed.whole_checkpoint import require_training_state, require_whole
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
 
@@ -56,6 +56,13 @@ class EmbedCLI(LightningCLI):
         """Only the command asked for: a parser costs a quarter of a second."""
         return {cls.command: (LightningCLI.subcommands() | {"cache": {"model", "datamodule"}})[cls.command]}
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, and looks at a checkpoint that is named, before Lightning reads it."""
+        super().parse_arguments(parser, args)
+        path = self.config.get(self.command, {}).get("ckpt_path")
+        if path not in (None, "last", "best", "hpc", "registry"):
+            self._require_usable(path)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
         parser.set_defaults({"trainer.log_every_n_steps": 10})
@@ -63,7 +70,9 @@ class EmbedCLI(LightningCLI):
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-            parser.add_lightning_class_args(AverageCheckpoints, "average")  # before the report, which scores the average
+            parser.add_lightning_class_args(
+                AverageCheckpoints, "average"
+            )  # before the report, which scores the average
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
                 {
@@ -92,15 +101,17 @@ class EmbedCLI(LightningCLI):
             config.checkpoint.dirpath = str(folder / "checkpoints")
         if self.command == "fit" and not config.data.init_args.get("validation", True):
             config.checkpoint.monitor = None  # nothing is validated: the best is the last
-        if self.command != "fit" and config.get("ckpt_path") == "last":
-            config.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
-        path = config.get("ckpt_path")
-        if path == "last" and not (folder / "checkpoints" / "last.ckpt").exists():
-            raise UserError(
-                f"--ckpt_path last: there is no {folder / 'checkpoints' / 'last.ckpt'}; give a checkpoint's path"
-            )
-        if path not in (None, "last", "best", "hpc", "registry") and not Path(path).exists():
-            raise UserError(f"--ckpt_path {path}: there is no such checkpoint")
+        if config.get("ckpt_path") == "last":
+            home = Path(config.checkpoint.dirpath) if self.command == "fit" else folder / "checkpoints"
+            self._require_usable(str(home / "last.ckpt"))
+            if self.command != "fit":
+                config.ckpt_path = str(home / "last.ckpt")
+
+    def _require_usable(self, path: str) -> None:
+        """Raises `UserError` for a checkpoint that the command cannot read."""
+        require_whole(Path(path))
+        if self.command == "fit":
+            require_training_state(Path(path))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with loggers in the run's folder, unless the configuration names its own."""

@@ -106,11 +106,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path, optimizer: bool = True) -> dict[str, Any]:
     """A sharded checkpoint whole, on the CPU, in the form of one that is a file; any one process may call it.
 
     Args:
         folder: The checkpoint.
+        optimizer: Whether to read the optimizer's state too.
 
     Raises:
         UserError: It cannot be read.
@@ -119,9 +120,11 @@ def read(folder: Path) -> dict[str, Any]:
     tensors = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)
         for name, entry in table.state_dict_metadata.items()
-        if isinstance(entry, TensorStorageMetadata)
+        if isinstance(entry, TensorStorageMetadata) and (optimizer or name.startswith(WEIGHTS))
     }
     _load(folder, tensors, alone=True)
+    if not optimizer:
+        rest = {key: value for key, value in rest.items() if key != "optimizer_states"}
     states = [_part(tensors, OPTIMIZER.format(i)) for i in range(len(rest.get("optimizer_states", [])))]
     for saved, state in zip(rest.get("optimizer_states", []), states, strict=True):
         saved["state"] = _by_parameter(state)

@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
 
+from lightning_embed.atomic_save import save_whole
 from lightning_embed.errors import UserError
 from lightning_embed.sharded_checkpoint import (
     OPTIMIZER,
@@ -211,10 +212,14 @@ class CheckpointFiles(TorchCheckpointIO):
     """Checkpoints for the strategies that keep whole weights: reads files, without unpickling code, and sharded folders."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Writes a file, where a sharded checkpoint may have been."""
+        """Writes a file whole or not at all, where a sharded checkpoint may have been; s3:// and the like are Lightning's to write."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
         if is_sharded_checkpoint(Path(path)):
             remove(Path(path))
-        super().save_checkpoint(checkpoint, path, storage_options)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_whole(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None

@@ -70,14 +70,17 @@ class AverageCheckpoints(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: object) -> None:
         """Saves the weights of the earlier step, when the optimizer has made it."""
-        made, self._stepped = trainer.global_step != self._stepped, trainer.global_step  # several batches may make a step
+        made, self._stepped = (
+            trainer.global_step != self._stepped,
+            trainer.global_step,
+        )  # several batches may make a step
         if made and not self._off(trainer) and trainer.global_step == self.step(trainer):
             self._save(trainer, "earlier.ckpt")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Puts the average into the module and saves it."""
         file = self._folder(trainer) / "earlier.ckpt"
-        if self._off(trainer) or trainer.interrupted:  # type: ignore[attr-defined]
+        if self._off(trainer) or trainer.interrupted:
             return
         if trainer.global_step <= self.step(trainer) or not file.exists():
             note(f"average: the run ended at step {trainer.global_step}, so nothing earlier is there to average with")

@@ -161,7 +161,9 @@ class Report(L.Callback):
         for average in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(average, AverageCheckpoints) and average.saved:
                 artefacts["averaged checkpoint"] = average.saved
-                notes.append("The student after is the average of its weights at steps {:,} and {:,}.".format(*average.steps))
+                notes.append(
+                    "The student after is the average of its weights at steps {:,} and {:,}.".format(*average.steps)
+                )
         if self.export:
             from lightning_embed.export import export_encoder, verify_export
 

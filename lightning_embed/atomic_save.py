@@ -1,11 +1,10 @@
-"""How checkpoints get to disk and back: whole or not at all."""
+"""How a checkpoint gets to disk: whole or not at all."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 
 
 def save_whole(content: dict[str, Any], file: Path) -> None:
@@ -40,16 +39,3 @@ def _save(content: dict[str, Any], stream: Any) -> None:
     except RuntimeError as error:
         stem = error.__cause__ or error.__context__
         raise (stem if isinstance(stem, OSError) else error) from None
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all, and read where they are sharded too."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint; a path with a protocol, such as s3://, is Lightning's to write."""
-        if "://" in str(path):
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_whole(checkpoint, file)
