@@ -172,7 +172,10 @@ def checkpoint_each_layer(backbone: nn.Module, model: str) -> None:
         UserError: Its family cannot.
     """
     try:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        enable: Any = getattr(
+            backbone, "activation_checkpointing_enable", None
+        )  # the other name is that of older versions
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})  # type: ignore[operator]
     except ValueError:
         raise UserError(
             f"model '{model}': {type(backbone).__name__} cannot checkpoint_layers; take checkpoint_chunks"
