@@ -215,7 +215,7 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
         config.layer_types = [config.layer_types[i] for i in layers]
     config._attn_implementation = backbone.config._attn_implementation  # type: ignore[union-attr]
     # not .to(dtype), which would round the rotary frequencies too
-    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[operator]
+    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[attr-defined]
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
     for new, old in enumerate(layers):
         state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +9,54 @@ import lightning.pytorch as L
 import pytest
 
 from lightning_embed.errors import UserError
-from tests.test_cli import config, start
+from tests.test_cli import config, losses, run, start
 
 
 class FailAt(L.Callback):
-    """Ends a rank at the second step, one way or another."""
+    """Ends a rank at the third step, one way or another."""
 
     def __init__(self, rank: int, how: str) -> None:
         self.rank, self.how = rank, how
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx != 1 or trainer.global_rank != self.rank:
+        if batch_idx != 2 or trainer.global_rank != self.rank:
             return
         if self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise UserError("this text is bad") if self.how == "mistake" else ZeroDivisionError("of our making")
 
 
-def failed(folders: tuple[Path, Path, Path], tmp_path: Path, strategy: str, rank: int, how: str) -> tuple[int, str]:
+def failed(job: dict, tmp_path: Path, strategy: str | dict, rank: int, how: str) -> tuple[int, str]:
     """The exit code and output of a run of two ranks of which one fails; it must take less than a minute from then on."""
-    job = config(*folders, tmp_path / "run")
-    job["trainer"]["callbacks"] = [{"class_path": "tests.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
-    began = time.monotonic()
+    failing = [{"class_path": "tests.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
+    job = job | {"trainer": job["trainer"] | {"callbacks": failing, "strategy": strategy, "devices": 2}}
     process = start(
-        job, tmp_path, "--report.enabled", "false", "--trainer.devices", "2", "--trainer.strategy", strategy
+        job,
+        tmp_path,
+        "--report.enabled",
+        "false",
+        "--checkpoint.every_n_train_steps",
+        "1",
+        "--checkpoint.monitor",
+        "null",
     )
     output, _ = process.communicate(timeout=240)
-    print(f"{time.monotonic() - began:.0f} s in all", output)
+    print(output)
     return process.returncode, output
 
 
-def test_a_mistake_on_another_rank_is_told_once_and_ends_all(
+def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one_device(
     teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    code, output = failed((teacher, student, pairs), tmp_path, "fsdp2", 1, "mistake")
+    job = config(teacher, student, pairs, tmp_path / "run")
+    sharded = {"class_path": "FSDP2", "init_args": {"save_distributed_checkpoint": True}}
+    code, output = failed(job, tmp_path, sharded, 1, "mistake")
     assert code == 2 and output.count("error: this text is bad") == 1
     assert "Traceback" not in output and "gloo" not in output
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_dir()
+    run(job, tmp_path, "--report.enabled", "false", "--ckpt_path", "last")
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file() and not (tmp_path / "run/.failed").exists()
+    assert len(losses(tmp_path / "run")) == 4
 
 
 @pytest.mark.slow
@@ -55,7 +66,7 @@ def test_a_mistake_on_another_rank_is_told_once_and_ends_all(
 def test_whatever_ends_a_rank_ends_all_with_one_error(
     how: str, rank: int, strategy: str, teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    code, output = failed((teacher, student, pairs), tmp_path, strategy, rank, how)
+    code, output = failed(config(teacher, student, pairs, tmp_path / "run"), tmp_path, strategy, rank, how)
     assert "gloo" not in output
     if how == "mistake":
         assert code == 2 and output.count("error: this text is bad") == 1 and "Traceback" not in output
