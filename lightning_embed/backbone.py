@@ -172,7 +172,10 @@ def checkpoint_each_layer(backbone: nn.Module, model: str) -> None:
         UserError: Its family cannot.
     """
     try:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        enable: Any = getattr(
+            backbone, "activation_checkpointing_enable", None
+        )  # the other name is that of older versions
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})  # type: ignore[operator]
     except ValueError:
         raise UserError(
             f"model '{model}': {type(backbone).__name__} cannot checkpoint_layers; take checkpoint_chunks"
@@ -212,7 +215,7 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
         config.layer_types = [config.layer_types[i] for i in layers]
     config._attn_implementation = backbone.config._attn_implementation  # type: ignore[union-attr]
     # not .to(dtype), which would round the rotary frequencies too
-    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[operator]
+    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[attr-defined]
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
     for new, old in enumerate(layers):
         state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})

@@ -23,7 +23,7 @@ from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.failure import is_one_of_several, leave_after
+from lightning_embed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.run_folder import run_folder
@@ -130,6 +130,7 @@ class EmbedCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFiles()
         type(self).started = trainer
+        watch(trainer)
         return trainer
 
 

@@ -61,6 +61,10 @@ def test_a_run_ends_with_the_average_and_reports_and_exports_it(job: dict[str, A
         torch.testing.assert_close(value, averaged[f"student.backbone.{key}"])
     assert "the average of its weights at steps 3 and 6" in (tmp_path / "run/report.md").read_text()
     assert len(losses(tmp_path / "run")) == 6
+    import pandas
+
+    peaks = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv")["memory/peak_gb"].dropna()
+    assert len(peaks) == 1 and 0.1 < peaks.iloc[0] < 100
 
 
 def test_a_stopped_run_goes_on_and_ends_with_the_same_average(job: dict[str, Any], tmp_path: Path) -> None:
