@@ -12,7 +12,7 @@ RUN     := $(VENV)/bin/python -m
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint format type bench bench-losses bench-data dist constraints clean
+.PHONY: help quickstart test test-slow lint format type bench bench-losses bench-data bench-gpu dist constraints clean
 
 help:  ## this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -48,6 +48,9 @@ bench-losses: $(STAMP)  ## time and memory of each loss against the plain formul
 
 bench-data: $(STAMP)  ## the data loader, padding and the teacher store, as ratios; QUICK=1: one minute
 	$(VENV)/bin/python benchmarks/data.py $(if $(QUICK),--quick)
+
+bench-gpu: $(STAMP)  ## training on a CUDA machine against its peak and sentence-transformers; TOY=1: at toy size on a CPU
+	$(VENV)/bin/python -m benchmarks.gpu $(if $(TOY),--toy)
 
 dist: $(STAMP)  ## sdist -> wheel -> a bare environment -> import every module there
 	rm -rf build dist *.egg-info

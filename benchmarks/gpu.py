@@ -1,8 +1,8 @@
 """Training steps on a GPU: tokens a second, share of the chip's peak, peak memory; packed, padded, compiled, and sentence-transformers.
 
     make bench-gpu                                # on a machine with CUDA
-    python benchmarks/gpu.py --out runs/gpu       # the same
-    python benchmarks/gpu.py --toy                # everything at toy size on a CPU: shows that the script runs, and nothing else
+    python -m benchmarks.gpu --out runs/gpu        # the same
+    python -m benchmarks.gpu --toy                # everything at toy size on a CPU: shows that the script runs, and nothing else
 
 Random weights of the real shapes of Qwen3-0.6B and EuroBERT-210m, AdamW, bf16 autocast. A batch has texts of an eighth of the length
 to the whole of it, in as many tokens as fit (16,384; at 32,768 tokens one text). All sides have the very same weights and get the
@@ -84,7 +84,7 @@ def twin(encoder: TextEncoder, packing: Any) -> TextEncoder:
     """An encoder with the very same weights (not copies) that packs or pads."""
     memo: dict[int, Any] = {id(p): p for p in encoder.parameters()} | {id(encoder.tokenizer): encoder.tokenizer}
     made = copy.deepcopy(encoder, memo)
-    made.packing, made.proven = packing, {}
+    made.packing, made.proven = packing, encoder.proven  # that packing changes nothing is shown once
     return made
 
 
@@ -143,7 +143,12 @@ def attempt(work: Callable[[], Any], device: torch.device) -> tuple[Any, str]:
 
 
 def measure(
-    models: dict[str, nn.Module], shape: Shape, lengths: list[int], rounds: int, device: torch.device, peak: float | None
+    models: dict[str, nn.Module],
+    shape: Shape,
+    lengths: list[int],
+    rounds: int,
+    device: torch.device,
+    peak: float | None,
 ) -> dict[str, dict[str, Any]]:
     """A cell for each side: seconds, tokens/s, share of the peak, memory, least cosine to the padded side; or why there are none."""
     tokens = tokens_of(lengths, shape.vocabulary, device)
@@ -213,7 +218,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     given = parser.parse_args(arguments)
     if not given.toy and not torch.cuda.is_available():
-        fail("bench-gpu: a CUDA device was expected, and torch finds none; --toy runs everything at toy size on the CPU")
+        fail(
+            "bench-gpu: a CUDA device was expected, and torch finds none; --toy runs everything at toy size on the CPU"
+        )
     from benchmarks.gpu_figure import draw
 
     device = torch.device("cpu" if given.toy else "cuda")

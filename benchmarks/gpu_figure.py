@@ -20,7 +20,9 @@ def draw(points: list[dict[str, Any]], device: str, file: Path) -> None:
     from matplotlib import pyplot
 
     models = list(dict.fromkeys(point["model"] for point in points))
-    figure, axes = pyplot.subplots(1, len(models), figsize=(6.4 * len(models), 4.2), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(
+        1, len(models), figsize=(6.4 * len(models), 4.2), squeeze=False, layout="constrained"
+    )
     for axis, model in zip(axes[0], models, strict=True):
         mine = [point for point in points if point["model"] == model]
         names = list(mine[0]["cells"])

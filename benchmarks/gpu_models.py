@@ -43,7 +43,11 @@ class Shape:
             lengths: l, padding not included.
         """
         width = self.heads * self.head_dim
-        matrices = 2 * self.hidden * width + 2 * self.hidden * self.kv_heads * self.head_dim + 3 * self.hidden * self.intermediate
+        matrices = (
+            2 * self.hidden * width
+            + 2 * self.hidden * self.kv_heads * self.head_dim
+            + 3 * self.hidden * self.intermediate
+        )
         seen = (1 if self.family == "qwen3" else 2) * width * sum(length**2 for length in lengths)
         return 6.0 * self.layers * (matrices * sum(lengths) + seen)
 
@@ -60,7 +64,9 @@ def peak_of(name: str) -> float | None:
     Args:
         name: The device's name.
     """
-    return next((peak for chip, peak in PEAKS.items() if chip in name and "PCIe" not in name), None)
+    return next(
+        (peak for chip, peak in PEAKS.items() if chip in name and not {"PCIe", "NVL"} & set(name.split())), None
+    )
 
 
 def write_model(shape: Shape, folder: Path) -> None:

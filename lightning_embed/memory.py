@@ -21,6 +21,9 @@ On several devices B are the rows of one of them, M the documents of all, and
 with S devices that share the weights (W, or W / replicate with HSDP), L parameters of a layer and O of all that is outside of the
 layers. A layer and the next one are gathered whole, in e bytes; what is outside stays gathered, and of a group's gradient each device
 has all, in float32, until it is reduced. Activations and losses are not shared out, but each device has its own rows.
+
+Against the peak of three steps on a CPU (Llama's kind with 44 million parameters, 8 layers, H 512; 16 texts of 128 tokens on each of one
+or two processes) the estimate was 0.77 of what was measured on one process, 0.70 and 0.78 under ddp, 0.69 and 0.70 under fsdp2.
 """
 
 import os
