@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
+from lightning_embed.distributed import most
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
@@ -18,6 +19,7 @@ from lightning_embed.messages import note
 from lightning_embed.requirements import Given, check_sources
 from lightning_embed.resume import settle
 from lightning_embed.schedulers import WarmupSchedule
+from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 
@@ -188,6 +190,15 @@ class EmbeddingModule(L.LightningModule):
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
 
+    def configure_model(self) -> None:
+        """Shards the weights over the devices, where the strategy does so; Lightning may call it again."""
+        strategy, asked = self.trainer.strategy, getattr(self.teacher, "shard", False)
+        if isinstance(strategy, FSDP2):
+            teacher = self.teacher if asked and isinstance(self.teacher, FrozenEncoder) else None
+            strategy.shard_weights(self.student, [self.projection, *self.losses.values()], teacher)
+        elif asked:
+            raise UserError("teacher: shard: true needs --trainer.strategy fsdp2; leave it out, or take that strategy")
+
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Calls the losses' hooks after the optimizer's step."""
         for term in self.terms.values():
@@ -253,6 +264,10 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     """
     vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
     missing = [role for role in roles if role not in vectors]
+    anchor = batch.student[ANCHOR]
+    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    if someone and not missing and teacher is not None:
+        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:
         found = split(teacher, batch.teacher, missing)
         vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
