@@ -173,7 +173,9 @@ class FSDP2(ModelParallelStrategy):
         path = Path(self.broadcast(filepath))
         if not self._save_distributed_checkpoint:
             if self.is_global_zero:
-                CheckpointFiles().save_checkpoint(checkpoint, path)
+                if is_sharded_checkpoint(path):
+                    remove(path)
+                self.checkpoint_io.save_checkpoint(checkpoint, path)
             return
         tensors = {WEIGHTS + name: value for name, value in checkpoint.pop("state_dict").items()}
         optimizers = checkpoint.pop("optimizer_states", [])
