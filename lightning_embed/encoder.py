@@ -64,7 +64,7 @@ class TextEncoder(nn.Module):
         pooling: `last_token`, `mean` or `cls`; None: what the folder says, else `mean`.
         prompts: Text before each text, by role: {query: "Query: ", document: "Document: "}; None: what the folder says, else none.
         max_length: Tokens after which a text is cut; None: what the folder says, else the backbone's most.
-        dim: Entries that are kept of each vector, before it is normalised; None: all D of the backbone.
+        dim: Entries that are kept of each vector, before it is normalised; None: what the folder says, else all D of the backbone.
         layers: Layers of the backbone to start from, such as [0, 2, 5]; None: all.
         rope_theta: θ of the rotary positions; None: the model's own.
         random_init: Leaves the weights random: toys, and training from nothing.
@@ -117,7 +117,7 @@ class TextEncoder(nn.Module):
         width = int(config.hidden_size)
         if dim is not None and not 0 < dim <= width:
             raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
-        self.dim = dim or width
+        self.dim = dim or said.dim or width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing

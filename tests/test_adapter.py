@@ -191,6 +191,7 @@ def test_another_base_another_adapter_and_a_whole_student_are_refused(
     right, other = arguments["model"], str(toy_folder(tmp_path / "other", hidden=32, seed=9))
     said = {}
     arguments["model"] = other
+    job["data"]["init_args"]["predict"] = job["data"]["init_args"]["test"]
     for command in ("fit", "test", "predict"):
         with pytest.raises(SystemExit):
             run(job, tmp_path, *(words if command == "fit" else ()), "--ckpt_path", last, command=command)
@@ -250,7 +251,8 @@ def test_scored_and_unscored_sources_take_other_losses(
         arguments["losses"][name] = {**arguments["losses"][name], "when": "no score"}
     data["train"] = [*data["train"], {"path": str(scored), "batch_size": 8, "max_length": 5}]
     run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "8")
-    table = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv").dropna(subset="train/loss")
+    (file,) = tmp_path.glob("run*/csv/*/metrics.csv")
+    table = pandas.read_csv(file).dropna(subset="train/loss")
     of_scored = table["train/cosent"].notna()
     assert 0 < of_scored.sum() < 8 and (of_scored == table["train/nce"].isna()).all()
     del arguments["losses"]["cosent"]
