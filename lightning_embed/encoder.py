@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lightning_embed.adapter import Adapter, adapter_off, attach, base_of, is_adapters
 from lightning_embed.backbone import load_backbone, position_limit
 from lightning_embed.batch import Tokens
 from lightning_embed.distributed import is_sharded, most
@@ -76,6 +77,7 @@ class TextEncoder(nn.Module):
             texts have been shown equal to single ones on this very model, else padded chunks, which are quicker on a CPU.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
+        adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class TextEncoder(nn.Module):
         max_tokens: int = 16_384,
         packing: Packing | bool = "auto",
         checkpoint_chunks: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         folder = locate(model)
@@ -102,6 +105,7 @@ class TextEncoder(nn.Module):
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
         self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
         self._attention, self._dropout = attention, dropout
+        self.adapter = adapter
         shape = self._build()
         config: Any = shape.config
         prompts = said.prompts if prompts is None else prompts
@@ -118,6 +122,7 @@ class TextEncoder(nn.Module):
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
+        self.base = None if adapter is None else base_of(self)
 
     def _load(self) -> nn.Module:
         """The backbone with its weights."""
@@ -135,12 +140,14 @@ class TextEncoder(nn.Module):
     def _build(self) -> nn.Module:
         """Makes the backbone, and returns what tells its sizes; `FrozenEncoder` puts the first off."""
         self.backbone = self._load()
+        if self.adapter is not None:
+            attach(self.backbone, self.adapter, self.model)
         return self.backbone
 
     @property
     def parameter_count(self) -> int:
-        """Weights of the backbone."""
-        return sum(p.numel() for p in self.backbone.parameters())
+        """Weights of the backbone; an adapter, which an export merges into them, adds none."""
+        return sum(p.numel() for name, p in self.backbone.named_parameters() if not is_adapters(name))
 
     @property
     def config(self) -> Any:
@@ -191,6 +198,24 @@ class TextEncoder(nn.Module):
         place = starts.repeat_interleave(lengths) + positions(lengths)
         hidden = run_packed(self.backbone, ids[place.to(ids.device)], lengths)
         return pool_packed(hidden, lengths, self.pooling)[:, : self.dim]
+
+    @torch.no_grad()
+    def reference(self, tokens: Tokens) -> Tensor:
+        """What `forward` gives with the adapter off: the base's vectors, without a gradient and without dropout.
+
+        Args:
+            tokens: n ragged texts.
+
+        Returns:
+            (n, D).
+        """
+        training = self.training
+        self.eval()
+        try:
+            with adapter_off(self.backbone):
+                return self(tokens)
+        finally:
+            self.train(training)
 
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_embed.adapter import merged
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
@@ -23,7 +24,7 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
 
     Args:
-        encoder: What to save.
+        encoder: What to save; an adapter is merged into a copy of what it adapts.
         folder: Where; an older export there is replaced.
         dense: ψ of the student's side, to give vectors in the teacher's space; None: the student's own.
 
@@ -39,7 +40,7 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
             plain, whole = Path(scratch) / "backbone", Path(scratch) / "model"
-            backbone: Any = encoder.backbone
+            backbone: Any = merged(encoder).backbone
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)

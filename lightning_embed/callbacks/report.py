@@ -18,6 +18,7 @@ from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport
 from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule, split, teacher_vectors
 from lightning_embed.pretrained import folder_bytes
 from lightning_embed.teacher import StoredTeacher
@@ -155,6 +156,8 @@ class Report(L.Callback):
 
             exported = str(folder / "model")
             export_encoder(module.student, folder / "model")
+            if module.projection is not None:
+                write_projection(module.projection, folder)
             if grids[AFTER]:
                 least = verify_export(module.student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
                 notes.append(
