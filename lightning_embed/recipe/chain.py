@@ -17,7 +17,14 @@ from lightning_embed.errors import UserError
 
 AFTER, DATA = "after", "data"
 """Names that stand for folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
-STEP_SETTINGS = {"max_steps", "warmup_steps", "val_check_interval", "every_n_train_steps", "total_steps", "every_n_steps"}
+STEP_SETTINGS = {
+    "max_steps",
+    "warmup_steps",
+    "val_check_interval",
+    "every_n_train_steps",
+    "total_steps",
+    "every_n_steps",
+}
 """Settings that count steps, wherever they stand in a configuration."""
 
 
@@ -57,6 +64,11 @@ class Job:
     def name(self) -> str:
         """The stage's name."""
         return self.stage.name
+
+    @property
+    def ancestors(self) -> list[Job]:
+        """What it is built on, the first stage first."""
+        return [] if self.after is None else [*self.after.ancestors, self.after]
 
     @property
     def key(self) -> str:
@@ -202,7 +214,9 @@ def replaced(value: Any, known: Mapping[str, Any], stage: str) -> Any:
         return Template(value).substitute(known)
     except (KeyError, ValueError) as error:
         if AFTER in str(error) and isinstance(error, KeyError):
-            raise UserError(f"stage '{stage}': its configuration has $after, but the chain says no `after` for it") from None
+            raise UserError(
+                f"stage '{stage}': its configuration has $after, but the chain says no `after` for it"
+            ) from None
         names = ", ".join(f"${name}" for name in known)
         raise UserError(f"stage '{stage}': '{value}' has a name that stands for nothing; known are {names}") from None
 
@@ -250,5 +264,3 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = dict(flat(then)), dict(flat(now))
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     return [f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}" for name in names]
-
-

@@ -104,11 +104,9 @@ def train(chain: Sequence[Job], redo: bool) -> None:
 
     from lightning_embed.recipe.running import check_changed, is_done, outcome, run_stage
 
-    built_on = [job.after for job in chain if job.after is not None and job.after not in chain]
-    for job in built_on:
-        check_changed(job, False)
     for job in chain:
-        check_changed(job, redo)
+        for one in (*job.ancestors, job):
+            check_changed(one, redo and one in chain)
     console = Console(stderr=True)
     for job in chain:
         if is_done(job):

@@ -1,8 +1,8 @@
 """One folder that all stages read and are scored on, made of docstrings or of a user's files.
 
-    pairs/train.jsonl            anchor, positive        pairs/test/     a folder in BEIR's layout
-    sts/{train,test}.jsonl       sentence1, sentence2, score
-    clustering/{train,test}.jsonl, classification/{train,test}.jsonl      text, label
+pairs/train.jsonl            anchor, positive        pairs/test/     a folder in BEIR's layout
+sts/{train,test}.jsonl       sentence1, sentence2, score
+clustering/{train,test}.jsonl, classification/{train,test}.jsonl      text, label
 """
 
 from __future__ import annotations
@@ -129,9 +129,13 @@ def from_folder(data: Path, sample: int) -> dict[str, dict[str, Rows]]:
             ordered = _sampled(rows, len(rows))
             found[kind] = {"test": ordered[:cut][: most["test"]], "train": ordered[cut:][:sample]}
         elif files:
-            raise UserError(f"{data / kind}: expected files named *-train.* and *-test.*, or a single file, got {len(files)} files")
+            raise UserError(
+                f"{data / kind}: expected files named *-train.* and *-test.*, or a single file, got {len(files)} files"
+            )
     if "pairs" not in found:
-        raise UserError(f"data: {data / 'pairs'} is expected, with pairs of anchor and positive; docs/recipe.md tells the layout")
+        raise UserError(
+            f"data: {data / 'pairs'} is expected, with pairs of anchor and positive; docs/recipe.md tells the layout"
+        )
     return found
 
 
@@ -160,7 +164,9 @@ def _first(value: Any) -> Any:
 
 def _sampled(rows: Rows, most: int) -> Rows:
     """Rows in an order that their content decides, the first of them."""
-    return sorted(rows, key=lambda row: blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=8).digest())[:most]
+    return sorted(rows, key=lambda row: blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=8).digest())[
+        :most
+    ]
 
 
 def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +191,9 @@ def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str
             shutil.rmtree(folder, ignore_errors=True)  # one without data.json: whoever wrote it was stopped
             os.replace(made, folder)
     except OSError as error:
-        raise UserError(f"{folder}: the data cannot be written there ({error.strerror}); give another --folder") from None
+        raise UserError(
+            f"{folder}: the data cannot be written there ({error.strerror}); give another --folder"
+        ) from None
     told = "; ".join(f"{kind} {own['train']:,} and {own['test']:,}" for kind, own in counts.items())
     print(f"data in {folder}, to train and to test: {told}", file=sys.stderr, flush=True)
     return contents

@@ -18,12 +18,14 @@ from typing import Any
 
 import yaml
 
-from lightning_embed.cli import RUN_FOLDER
 from lightning_embed.errors import UserError
+from lightning_embed.folders import RUN_FOLDER
 from lightning_embed.recipe.chain import Job, differences
 
 CONFIG, BEGUN, DONE, LOG = "stage.yaml", "begun.json", "done.json", "fit.log"
 """What a stage's folder has beside what `fit` leaves: its configuration, what it was begun as, that it is done, and fit's words."""
+FIT = [sys.executable, "-m", "lightning_embed", "fit"]
+"""The command that trains a stage."""
 POLL = 0.5
 """Seconds between two looks at a running stage."""
 
@@ -136,16 +138,16 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
 
 def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], None]) -> float:
     """Runs `fit`; returns the seconds that it has taken over all starts."""
-    words = ["fit", "--config", str(job.folder / CONFIG)]
+    words = [*FIT, "--config", str(job.folder / CONFIG)]
     if (job.folder / "checkpoints" / "last.ckpt").exists():
         words += ["--ckpt_path", "last"]
     start = written = time.monotonic()
     with (job.folder / LOG).open("a", encoding="utf-8") as log:
-        log.write(f"$ python -m lightning_embed {' '.join(words)}\n")
+        log.write(f"$ {' '.join(words)}\n")
         log.flush()
         begins = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "lightning_embed", *words],
+            words,
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

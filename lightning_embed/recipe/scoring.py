@@ -104,9 +104,7 @@ class _Models:
 
     def beside(self, job: Job) -> list[EvaluatedModel]:
         """A stage's student, and what it is compared with: its predecessor first, the teacher and the backbone last."""
-        first = job
-        while first.after is not None:
-            first = first.after
+        first = (*job.ancestors, job)[0]
         names = [*([job.after.name] if job.after else []), job.name]
         settings = first.runnable()["model"]["init_args"]
         others = {TEACHER: settings.get("teacher"), BACKBONE: settings.get("student")}

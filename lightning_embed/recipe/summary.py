@@ -100,7 +100,12 @@ def markdown(summary: Summary, picture: str) -> str:
         summary: What to say.
         picture: The picture's name beside the page.
     """
-    lines = ["# Recipe", "", "Each stage's student on its own task: full vectors in float32, in points (100 times mteb's", ""]
+    lines = [
+        "# Recipe",
+        "",
+        "Each stage's student on its own task: full vectors in float32, in points (100 times mteb's",
+        "",
+    ]
     lines[2] += " main score). The interval is a paired bootstrap's over the task's items; one that holds 0 is noise."
     lines += markdown_table(tasks_table(summary))
     lines += [f'<img src="{picture}" width="900" alt="each task\'s score over the bytes of a stored vector">', ""]
@@ -131,7 +136,12 @@ def picture(tasks: Sequence[TaskScores]) -> Figure:
         figure = Figure(figsize=(6.4 * columns, 4.2 * lines), dpi=DPI)
         panels = figure.subplots(lines, columns, squeeze=False).flat
         figure.subplots_adjust(
-            left=0.07 / columns * 2, right=1 - 0.26 / columns, bottom=0.14 / lines, top=1 - 0.13 / lines, wspace=0.62, hspace=0.42
+            left=0.07 / columns * 2,
+            right=1 - 0.26 / columns,
+            bottom=0.14 / lines,
+            top=1 - 0.13 / lines,
+            wspace=0.62,
+            hspace=0.42,
         )
         for number, panel in enumerate(panels):
             if number >= len(tasks):
