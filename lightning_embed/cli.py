@@ -22,13 +22,14 @@ from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.errors import UserError
-from lightning_embed.folders import RUN_FOLDER
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.store_tools import add_options, run_tool
 from lightning_embed.tools import fail
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
+RUN_FOLDER = "LIGHTNING_EMBED_RUN"
+"""Environment variable by which rank 0 tells the processes that it starts which folder the run has."""
 
 
 class Parser(LightningArgumentParser):

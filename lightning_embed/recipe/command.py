@@ -102,7 +102,7 @@ def train(chain: Sequence[Job], redo: bool) -> None:
     """
     from rich.console import Console
 
-    from lightning_embed.recipe.running import check_changed, is_done, outcome, run_stage
+    from lightning_embed.recipe.running import check_changed, is_done, last_checkpoint, outcome, run_stage
 
     for job in chain:
         for one in (*job.ancestors, job):
@@ -112,7 +112,7 @@ def train(chain: Sequence[Job], redo: bool) -> None:
         if is_done(job):
             _say(job, f"done before, in {duration(outcome(job).seconds)}")
             continue
-        goes_on = (job.folder / "checkpoints" / "last.ckpt").exists()
+        goes_on = last_checkpoint(job).exists()
         _say(job, ("goes on" if goes_on else "starts") + (f" from {job.after.name}" if job.after else ""))
         of = f" of {job.steps:,}" if job.steps else ""
         start = time.monotonic()

@@ -6,6 +6,7 @@ import csv
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from typing import Any
 import yaml
 
 from lightning_embed.errors import UserError
-from lightning_embed.folders import RUN_FOLDER
 from lightning_embed.recipe.chain import Job, differences
 
 CONFIG, BEGUN, DONE, LOG = "stage.yaml", "begun.json", "done.json", "fit.log"
@@ -55,6 +55,15 @@ def is_done(job: Job) -> bool:
         job: The stage.
     """
     return _read(job.folder / DONE).get("key") == job.key and (job.folder / "model" / "modules.json").is_file()
+
+
+def last_checkpoint(job: Job) -> Path:
+    """Where a stage that was stopped goes on from, if there is such a file.
+
+    Args:
+        job: The stage.
+    """
+    return job.folder / "checkpoints" / "last.ckpt"
 
 
 def outcome(job: Job) -> Outcome:
@@ -139,8 +148,10 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
 def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], None]) -> float:
     """Runs `fit`; returns the seconds that it has taken over all starts."""
     words = [*FIT, "--config", str(job.folder / CONFIG)]
-    if (job.folder / "checkpoints" / "last.ckpt").exists():
-        words += ["--ckpt_path", "last"]
+    if last_checkpoint(job).exists():
+        words += ["--ckpt_path", str(last_checkpoint(job))]
+    else:  # one that was stopped while it saved its first
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     start = written = time.monotonic()
     with (job.folder / LOG).open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(words)}\n")
@@ -151,7 +162,6 @@ def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], Non
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, RUN_FOLDER: str(job.folder)},
             pass_fds=[handle],  # it holds the lock on, should this process be killed
         )
         try:
