@@ -117,9 +117,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     from lightning_embed.encoder import TextEncoder
 
     loaded = read_checkpoint(checkpoint)
-    state = {
-        key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)
-    }
+    state = {key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)}
     config = config or config_of(checkpoint)
     settings = student_settings(config)
     arguments = dict(settings.get("init_args") or {})

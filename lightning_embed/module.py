@@ -18,7 +18,7 @@ from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
 from lightning_embed.requirements import Given, check_sources
-from lightning_embed.resume import settle
+from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
@@ -213,6 +213,10 @@ class EmbeddingModule(L.LightningModule):
         """Brings the teacher, which Lightning does not know of, to the device."""
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
+
+    def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Lets dropout be what it would be had the run never stopped."""
+        seed_batch(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Calls the losses' hooks after the optimizer's step."""

@@ -1,7 +1,6 @@
 """A LoRA adapter on a frozen student: what trains, what a checkpoint holds, and on which base it may be put."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +118,10 @@ def test_chunks_that_are_computed_again_give_the_same_gradient_with_dropout(tmp_
 
 def test_an_adapter_is_float32_on_a_base_in_half(student: Path) -> None:
     encoder = TextEncoder(str(student), dtype="bfloat16", adapter=Adapter(4))
-    kinds = {p.dtype for p in encoder.parameters() if p.requires_grad}, {
-        p.dtype for p in encoder.parameters() if not p.requires_grad
-    }
+    kinds = (
+        {p.dtype for p in encoder.parameters() if p.requires_grad},
+        {p.dtype for p in encoder.parameters() if not p.requires_grad},
+    )
     assert kinds == ({torch.float32}, {torch.bfloat16})
     encoder(ragged()).sum().backward()
 
@@ -198,7 +198,9 @@ def test_another_base_another_adapter_and_a_whole_student_are_refused(
     for lines in said.values():
         assert len(lines) == 1 and f"an adapter for {right}" in lines[0] and f"starts from {other}" in lines[0]
     arguments |= {"model": right, "adapter": ADAPTER | {"rank": 2}}
-    assert "an adapter of rank 4, and student.adapter has rank 2" in refused(job, tmp_path, capsys, *words, "--ckpt_path", last)
+    assert "an adapter of rank 4, and student.adapter has rank 2" in refused(
+        job, tmp_path, capsys, *words, "--ckpt_path", last
+    )
     del arguments["adapter"], job["model"]["init_args"]["losses"]["keep"]
     assert "this student has none: give student.adapter" in refused(job, tmp_path, capsys, *words, "--ckpt_path", last)
     whole = job | {"trainer": job["trainer"] | {"default_root_dir": str(tmp_path / "full")}}
@@ -252,7 +254,9 @@ def test_scored_and_unscored_sources_take_other_losses(
     of_scored = table["train/cosent"].notna()
     assert 0 < of_scored.sum() < 8 and (of_scored == table["train/nce"].isna()).all()
     del arguments["losses"]["cosent"]
-    assert "source 'scored' has anchor, positive, score, and no loss is for such batches" in refused(job, tmp_path, capsys)
+    assert "source 'scored' has anchor, positive, score, and no loss is for such batches" in refused(
+        job, tmp_path, capsys
+    )
     arguments["losses"]["nce"]["when"] = "scores"
     assert "when: expected one of score" in refused(job, tmp_path, capsys)
 

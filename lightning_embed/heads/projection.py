@@ -131,4 +131,6 @@ def write_projection(projection: Projection, folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    save_file({name: value.detach().cpu().contiguous() for name, value in projection.state_dict().items()}, folder / FILE)
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in projection.state_dict().items()}, folder / FILE
+    )
