@@ -7,6 +7,8 @@
 Random weights of the real shapes of Qwen3-0.6B and EuroBERT-210m, AdamW, bf16 autocast. A batch has texts of an eighth of the length
 to the whole of it, in as many tokens as fit (16,384; at 32,768 tokens one text). All sides have the very same weights and get the
 same tokens, in turn, A B A B; their vectors are held against each other first. What runs out of memory says so, and the rest goes on.
+
+So far it has been run at toy size alone, on a CPU: no figure of a GPU stands anywhere.
 """
 
 import argparse

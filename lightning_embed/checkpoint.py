@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lightning_embed.adapter_checkpoint import KEY, check_base, with_base
 from lightning_embed.errors import UserError
 from lightning_embed.messages import one_line
 from lightning_embed.whole_checkpoint import require_whole
@@ -122,15 +123,14 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
 
     from lightning_embed.encoder import TextEncoder
 
-    state = {
-        key.removeprefix(PREFIX): value
-        for key, value in read_checkpoint(checkpoint)["state_dict"].items()
-        if key.startswith(PREFIX)
-    }
+    loaded = read_checkpoint(checkpoint)
+    state = {key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)}
     config = config or config_of(checkpoint)
     settings = student_settings(config)
-    # The weights come from the checkpoint: the model that the student once started from need not be read.
-    arguments = {**(settings.get("init_args") or {}), "random_init": True}
+    arguments = dict(settings.get("init_args") or {})
+    if KEY not in loaded:
+        # The weights come from the checkpoint: the model that the student once started from need not be read.
+        arguments["random_init"] = True
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--student", type=TextEncoder)
     try:
@@ -138,6 +138,10 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
         student: TextEncoder = parser.instantiate(parsed).student
     except ArgumentError as error:
         raise UserError(f"{config}: the student cannot be rebuilt: {one_line(str(error), error)}") from None
+    if KEY in loaded:
+        trained = [PREFIX + name for name, p in student.named_parameters() if p.requires_grad]
+        check_base(student, loaded, trained, str(checkpoint))
+        state = with_base(student, state)
     try:
         student.load_state_dict(state, strict=True)
     except RuntimeError as error:

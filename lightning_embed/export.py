@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_embed.adapter import merged
 from lightning_embed.backbone import change_rope_theta
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
@@ -41,7 +42,7 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
 
     Args:
-        encoder: What to save; in a run with sharded weights every rank calls this, and rank 0 writes.
+        encoder: What to save, an adapter merged in; in a run with sharded weights every rank calls this, and rank 0 writes.
         folder: Where; an older export there is replaced.
         dense: ψ of the student's side, to give vectors in the teacher's space; None: the student's own.
 
@@ -61,7 +62,7 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
             plain, made = Path(scratch) / "backbone", Path(scratch) / "model"
-            backbone: Any = encoder.backbone
+            backbone: Any = merged(encoder).backbone
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)

@@ -1,7 +1,7 @@
 """How a run of several processes ends when one of them fails: the error is told once, and no process waits for another.
 
-The first that fails puts its exit code into a file of the run's folder, tells its error and stays a moment. Each of the others looks for
-that file all the while, even where it waits in an exchange that will never end, and leaves without a word.
+The first that fails puts its exit code into a file of the run's folder, tells its error, and stays until the others have seen the file.
+Each of them looks for it all the while, even where it waits in an exchange that will never end, and leaves without a word.
 """
 
 import os
@@ -25,7 +25,7 @@ RUN_FOLDER = "LIGHTNING_EMBED_RUN"
 NOTE = ".failed"
 EVERY = 0.5
 """Seconds between two looks for the file."""
-PATIENCE = 3.0
+PATIENCE = 5.0
 """Seconds in which the others are to find it, and for which one that lost its connections waits for it."""
 LOST = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|Timed out waiting", re.IGNORECASE)
 
@@ -86,6 +86,8 @@ def leave_after(error: Exception, message: str | None, started: Iterable[subproc
     time.sleep(PATIENCE)
     for process in started:
         process.kill()
+    with suppress(OSError, KeyError):
+        forget(Path(os.environ[RUN_FOLDER]))
     _leave(code)
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
@@ -229,11 +230,11 @@ def _open(folder: Path) -> tuple[Metadata, dict[str, Any]]:
 def _load(folder: Path, tensors: dict[str, Tensor], alone: bool = False) -> None:
     try:
         dcp.load(tensors, storage_reader=TensorReader(folder), no_dist=alone or world_size() == 1)
-    except Exception as error:
+    except (Exception, CheckpointException) as error:  # the latter is none of the former
         raise _unreadable(folder, error) from None
 
 
-def _unreadable(folder: Path, error: Exception) -> UserError:
+def _unreadable(folder: Path, error: BaseException) -> UserError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(f"{folder}: not a checkpoint that can be read ({lines[-1][:160]})")
 

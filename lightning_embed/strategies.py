@@ -13,7 +13,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
@@ -123,6 +123,18 @@ class FSDP2(ModelParallelStrategy):
         if teacher is not None:
             teacher.when_loaded(lambda encoder: shard_encoder(encoder, mesh, policy, keep_root=False))
 
+    def post_backward(self, closure_loss: Tensor) -> None:
+        """Gives what took no part in a step, such as a loss at rest, a gradient of 0, so that the optimizer counts its steps alike.
+
+        Args:
+            closure_loss: The loss.
+        """
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The weights: this rank's shards for a folder, else all of them on rank 0."""
         assert self.lightning_module is not None
@@ -162,7 +174,9 @@ class FSDP2(ModelParallelStrategy):
         path = Path(self.broadcast(filepath))
         if not self._save_distributed_checkpoint:
             if self.is_global_zero:
-                CheckpointFiles().save_checkpoint(checkpoint, path)
+                if is_sharded_checkpoint(path):
+                    remove(path)
+                self.checkpoint_io.save_checkpoint(checkpoint, path)
             return
         tensors = {WEIGHTS + name: value for name, value in checkpoint.pop("state_dict").items()}
         optimizers = checkpoint.pop("optimizer_states", [])

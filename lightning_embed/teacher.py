@@ -44,6 +44,10 @@ class FrozenEncoder(TextEncoder):
             function(self)
 
     def _build(self) -> nn.Module:
+        if self.adapter is not None:
+            raise UserError(
+                f"teacher '{self.model}': an adapter trains, and a teacher does not; leave teacher.adapter out"
+            )
         # an empty buffer: it moves with .to(device), and so tells where weights that come later belong
         self.register_buffer("_place", torch.empty(0), persistent=False)
         if self.random_init:  # what random numbers give depends on when they are drawn: now, as for any encoder

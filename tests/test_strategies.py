@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_embed.batch import TokenBatch
 from lightning_embed.errors import UserError
+from lightning_embed.module import teacher_vectors
 from lightning_embed.strategies import FSDP2, check_strategy
+from lightning_embed.teacher import FrozenEncoder
 from tests.fits import POOLING, Fit, differences, result, run_fits, write_inputs
 
 BOUNDS = {"32-true": (1e-5, 1e-5), "bf16-mixed": (5e-2, 5e-3)}
@@ -144,6 +147,20 @@ def test_two_and_four_ranks_and_groups_of_ranks_read_each_others_checkpoints(tmp
 def test_what_is_not_to_be_used_says_what_to_take(strategy: str, precision: str | None, said: str) -> None:
     with pytest.raises(UserError, match=said):
         check_strategy(strategy, precision)
+
+
+def test_a_rank_whose_teacher_vectors_are_stored_runs_a_sharded_teacher_with_the_others(
+    teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    frozen = FrozenEncoder(str(teacher), shard=True)
+    frozen.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    tokens = {role: frozen.tokenizer(["w1", "w2"])[0] for role in ("anchor", "positive")}
+    stored = {role: torch.ones(2, 48) for role in tokens}
+    batch = TokenBatch(tokens, tokens, teacher_vectors=stored)
+    assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == []
+    monkeypatch.setattr("lightning_embed.module.most", lambda count, device: 1)  # another rank lacks some
+    assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == [0]
 
 
 def test_groups_must_fit_the_devices() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
+from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
@@ -19,9 +20,10 @@ from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport
 from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule, split, teacher_vectors
 from lightning_embed.pretrained import folder_bytes
-from lightning_embed.sharding import is_fsdp, whole
+from lightning_embed.sharding import full_state, is_fsdp, whole
 from lightning_embed.teacher import StoredTeacher
 
 METRIC = "ndcg@10"
@@ -100,9 +102,11 @@ class Report(L.Callback):
         reference = self._validated(trainer, teacher) if self._knows(trainer, teacher, "validation") else None  # type: ignore[arg-type]
         assert isinstance(pl_module, EmbeddingModule)
         student = whole(pl_module.student)
+        projection = None if pl_module.projection is None else full_state(pl_module.projection)
         if student is not None and trainer.is_global_zero:
             before = [GridRow(**row) for row in self.before]
-            self._finish(trainer, pl_module, student, {TEACHER: teachers, BEFORE: before, AFTER: after}, reference)
+            grids = {TEACHER: teachers, BEFORE: before, AFTER: after}
+            self._finish(trainer, pl_module, student, projection, grids, reference)
         trainer.strategy.barrier()
 
     @staticmethod
@@ -150,6 +154,7 @@ class Report(L.Callback):
         trainer: L.Trainer,
         module: EmbeddingModule,
         student: TextEncoder,
+        projection: dict[str, Tensor] | None,
         grids: dict[str, list[GridRow]],
         reference: float | None,
     ) -> None:
@@ -169,6 +174,8 @@ class Report(L.Callback):
 
             exported = str(folder / "model")
             export_encoder(student, folder / "model")
+            if projection is not None:
+                write_projection(projection, folder)
             if grids[AFTER]:
                 least = verify_export(student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
                 notes.append(
@@ -184,6 +191,7 @@ class Report(L.Callback):
             f"{lost:,} tokens were lost."
             for title, (texts, lost) in self.cut.items()
         ]
+        student.to(module.device)  # the copy of a sharded one is in main memory
         models = []
         for name, encoder in ((TEACHER, module.teacher), (BEFORE, student), (AFTER, student)):
             if isinstance(encoder, StoredTeacher):
