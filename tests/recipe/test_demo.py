@@ -51,9 +51,10 @@ def test_the_demo_trains_six_stages_is_killed_goes_on_and_ends_with_a_table(data
     words = [sys.executable, "-m", "lightning_embed", "recipe", "examples/recipe/demo.yaml", "--folder", str(run)]
     words += ["--data", str(data), "--sample", "100", "--steps", "0.02", "--values", json.dumps(values)]
     words += ["--dims", "[8, 32]", "--precisions", "[float32, binary]", "--shots", "2"]
-    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    with (tmp_path / "told.txt").open("w") as told:
+        process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=told, stderr=told)
     while not (run / "retrieval/checkpoints/last.ckpt").exists():
-        assert process.poll() is None
+        assert process.poll() is None, (tmp_path / "told.txt").read_text()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
