@@ -91,6 +91,8 @@ def recipe(
 
         summary = score(finished, home / "scores", dims, precisions, shots)
         print_summary(summary, write_summary(summary, home / "report"))
+    if len(told := adapters(finished)) > 1:
+        print(f"all adapters beside one base: python -m lightning_embed export {' '.join(told)} {home / 'export'}")
 
 
 def train(chain: Sequence[Job], redo: bool) -> None:
@@ -127,6 +129,22 @@ def train(chain: Sequence[Job], redo: bool) -> None:
         _say(job, f"{found.steps:,} steps in {duration(found.seconds)}{loss}{stops} -> {job.folder / 'model'}")
 
 
+def adapters(finished: Sequence[Job]) -> list[str]:
+    """`NAME=CHECKPOINT` of the stages that trained an adapter, as `export` takes several.
+
+    Args:
+        finished: Stages that are trained.
+    """
+    found = []
+    for job in finished:
+        student = job.settings.get("model", {}).get("init_args", {}).get("student") or {}
+        if "adapter" in student or "adapter" in student.get("init_args", {}):
+            checkpoints = job.folder / "checkpoints"
+            averaged = (checkpoints / "averaged.ckpt").exists()
+            found.append(f"{job.name}={checkpoints / ('averaged.ckpt' if averaged else 'last.ckpt')}")
+    return found
+
+
 def _finished(job: Job) -> bool:
     from lightning_embed.recipe.running import is_done
 
@@ -134,7 +152,7 @@ def _finished(job: Job) -> bool:
 
 
 def _say(job: Job, text: str) -> None:
-    print(f"{job.name:<16}{text}", file=sys.stdout, flush=True)
+    print(f"{job.name:<15} {text}", file=sys.stdout, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -73,7 +73,7 @@ def prepare(data: str, sample: int | None, folder: Path) -> Prepared:
         made = None
     if made is None:
         rows = from_docstrings(sample) if source == DOCSTRINGS else from_folder(Path(source), sample)
-        made = _write(rows, folder, asked)
+        made = _write({kind: _usable(own, Path(source) / kind) for kind, own in rows.items()}, folder, asked)
     elif made["asked"] != asked:
         raise UserError(
             f"{folder} was made of {made['asked']['data']}, {made['asked']['sample']} rows at most, not of {source}, {sample}: "
@@ -98,9 +98,7 @@ def from_docstrings(sample: int) -> dict[str, dict[str, Rows]]:
     pairs = {split: [{"anchor": r["anchor"], "positive": r["positive"]} for r in rows[split]] for split in most}
     labels: dict[str, dict[str, Rows]] = {}
     for kind, depth in (("clustering", 1), ("classification", 2)):
-        found = {split: labelled(rows[split], depth, 10, 300) for split in most}
-        both = set.intersection(*({row["label"] for row in found[split]} for split in most))
-        labels[kind] = {split: [row for row in found[split] if row["label"] in both] for split in most}
+        labels[kind] = {split: labelled(rows[split], depth, 10, 300) for split in most}
     scored = {split: scored_pairs(rows[split], most[split]) for split in most}
     made: dict[str, dict[str, Rows]] = {"pairs": pairs, "sts": scored, **labels}
     return {kind: {split: own[split][: most[split]] for split in most} for kind, own in made.items()}
@@ -160,6 +158,19 @@ def _rows(files: Sequence[Path], columns: Sequence[str]) -> Rows:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
+
+
+def _usable(rows: dict[str, Rows], where: Path) -> dict[str, Rows]:
+    """Without the labels that a sample left too few rows of: two are needed to train, one to test."""
+    if "label" not in rows["train"][0]:
+        return rows
+    counts = {split: Counter(row["label"] for row in rows[split]) for split in rows}
+    kept = {label for label, count in counts["train"].items() if count > 1 and label in counts["test"]}
+    if len(kept) < 2:
+        raise UserError(
+            f"{where}: at least two labels are needed that the training and the test rows share, got {len(kept)}: give a larger sample"
+        )
+    return {split: [row for row in own if row["label"] in kept] for split, own in rows.items()}
 
 
 def _sampled(rows: Rows, most: int) -> Rows:

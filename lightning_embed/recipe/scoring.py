@@ -80,7 +80,7 @@ def score(
         sizes = grid_dims(dims and [dim for dim in dims if all(dim <= model.dim for model in compared)], compared)
         grids: dict[str, GridResult] = {}
         for model in compared:
-            print(f"{job.name:<16}scoring {model.name} on {task[0].metadata.name}", file=sys.stderr, flush=True)
+            print(f"{job.name:<15} scoring {model.name} on {task[0].metadata.name}", file=sys.stderr, flush=True)
             grids[model.name] = evaluate_grid(model, task, sizes[model.name], chosen, kept)
         rows = [
             ScoredModel(m.name, m.name, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)

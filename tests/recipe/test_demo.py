@@ -42,18 +42,32 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def longer(folder: Path) -> Path:
+    """A toy with rotary positions that says it has 256 of them, which the demo's long-context phase reads."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 256}))
+    return folder
+
+
 @pytest.mark.slow
 def test_the_demo_trains_six_stages_is_killed_goes_on_and_ends_with_a_table(data: Path, tmp_path: Path) -> None:
-    student = toy_folder(tmp_path / "student", "qwen3", seed=1)
-    teacher = toy_folder(tmp_path / "teacher", "qwen3", hidden=48, seed=2)
-    values = {"teacher": str(teacher), "student": str(student), "layers": None, "pooling": "last_token", "dims": [8, 32]}
+    student = longer(toy_folder(tmp_path / "student", "qwen3", seed=1))
+    teacher = longer(toy_folder(tmp_path / "teacher", "qwen3", hidden=48, seed=2))
+    values = {
+        "teacher": str(teacher),
+        "student": str(student),
+        "layers": None,
+        "pooling": "last_token",
+        "dims": [8, 32],
+    }
     run = tmp_path / "run"
     words = [sys.executable, "-m", "lightning_embed", "recipe", "examples/recipe/demo.yaml", "--folder", str(run)]
     words += ["--data", str(data), "--sample", "100", "--steps", "0.02", "--values", json.dumps(values)]
     words += ["--dims", "[8, 32]", "--precisions", "[float32, binary]", "--shots", "2"]
-    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    with (tmp_path / "told.txt").open("w") as told:
+        process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=told, stderr=told)
     while not (run / "retrieval/checkpoints/last.ckpt").exists():
-        assert process.poll() is None
+        assert process.poll() is None, (tmp_path / "told.txt").read_text()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
