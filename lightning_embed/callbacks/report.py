@@ -157,12 +157,18 @@ class Report(L.Callback):
             exported = str(folder / "model")
             export_encoder(module.student, folder / "model")
             if module.projection is not None:
-                write_projection(module.projection, folder)
+                write_projection(module.projection.state_dict(), folder)
             if grids[AFTER]:
                 least = verify_export(module.student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
                 notes.append(
                     f"Loaded again in a new process, the exported model gives the same vectors (least cosine {least:.6f})."
                 )
+        if module.student.adapter is not None:
+            trained = sum(p.numel() for p in module.student.parameters() if p.requires_grad)
+            notes.append(
+                f"An adapter of {trained:,} weights was trained on {module.student.model}, which stayed as it is; "
+                "the exported model has it merged in."
+            )
         lengths = {rows.source.title: rows.source.max_length for rows in _data(trainer).rows("train")}
         notes += [
             f"{title}: {texts:,} texts were longer than max_length {lengths[title] or module.student.tokenizer.max_length} and cut; "

@@ -1,6 +1,7 @@
 """ψ: the linear map between the student's vectors and the teacher's."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -122,15 +123,13 @@ def read_projection(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def write_projection(projection: Projection, folder: Path) -> None:
+def write_projection(state: Mapping[str, Tensor], folder: Path) -> None:
     """Writes W and b for a run that is to go on from them.
 
     Args:
-        projection: ψ, with whole weights.
+        state: A projection's state dict, of whole weights.
         folder: The run's folder.
     """
     from safetensors.torch import save_file
 
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in projection.state_dict().items()}, folder / FILE
-    )
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / FILE)
