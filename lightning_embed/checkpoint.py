@@ -10,6 +10,7 @@ import torch
 from lightning_embed.adapter_checkpoint import KEY, check_base, with_base
 from lightning_embed.errors import UserError
 from lightning_embed.messages import one_line
+from lightning_embed.whole_checkpoint import require_whole
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder
@@ -38,26 +39,32 @@ def config_of(checkpoint: Path) -> Path:
     )
 
 
-def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """What Lightning saved, read without unpickling anything but tensors and plain values.
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a checkpoint, whole or not: a file, or a folder with a sharded one.
 
     Args:
-        checkpoint: The file.
+        path: Any path.
+    """
+    return path.is_file() or any((path / name).exists() for name in (".metadata", "meta.pt", "__0_0.distcp"))
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """What Lightning saved, read without unpickling anything but tensors and plain values; in one process, sharded or not.
+
+    Args:
+        checkpoint: The file, or the folder of a sharded checkpoint, of which the optimizer's state is left out.
 
     Raises:
-        UserError: It is not there, is a sharded checkpoint's folder, or is no checkpoint of an `EmbeddingModule`.
+        UserError: It is not there, is not whole, or is no checkpoint of an `EmbeddingModule`.
     """
+    require_whole(checkpoint)
     if checkpoint.is_dir():
-        raise UserError(f"{checkpoint}: a sharded checkpoint is a folder; consolidate it into one file first")
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: there is no such checkpoint")
-    try:
-        loaded: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # zip, pickle and runtime errors, all for a file that is something else
-        raise UserError(
-            f"{checkpoint}: not a checkpoint that can be read ({str(error).splitlines()[0][:160]})"
-        ) from None
-    if not isinstance(loaded, dict) or not any(key.startswith(PREFIX) for key in loaded.get("state_dict", {})):
+        from lightning_embed.sharded_checkpoint import read
+
+        loaded = read(checkpoint, optimizer=False)
+    else:
+        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    if not any(key.startswith(PREFIX) for key in loaded["state_dict"]):
         raise UserError(f"{checkpoint}: expected a checkpoint of EmbeddingModule, with a student; found none in it")
     return loaded
 
@@ -106,7 +113,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     """The student with the checkpoint's weights, on the CPU, in evaluation mode.
 
     Args:
-        checkpoint: A `.ckpt` file.
+        checkpoint: A `.ckpt` file, or the folder of a sharded one.
         config: The run's configuration; None: found beside it.
 
     Raises:

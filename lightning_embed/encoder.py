@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_embed.adapter import Adapter, adapter_off, attach, base_of, is_adapters
-from lightning_embed.backbone import load_backbone, position_limit
+from lightning_embed.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
 from lightning_embed.batch import Tokens
 from lightning_embed.distributed import is_sharded, most
 from lightning_embed.errors import UserError
@@ -77,6 +77,9 @@ class TextEncoder(nn.Module):
             texts have been shown equal to single ones on this very model, else padded chunks, which are quicker on a CPU.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
+        checkpoint_layers: Keeps, of each chunk, what goes into its layers alone, and computes each layer again in the backward pass:
+            for chunks of few long texts.
+        export_rope_theta: θ that the exported model has instead: train low, infer high; None: that of training.
         adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
     """
 
@@ -96,6 +99,8 @@ class TextEncoder(nn.Module):
         max_tokens: int = 16_384,
         packing: Packing | bool = "auto",
         checkpoint_chunks: bool = False,
+        checkpoint_layers: bool = False,
+        export_rope_theta: float | None = None,
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
@@ -106,8 +111,11 @@ class TextEncoder(nn.Module):
         self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
         self._attention, self._dropout = attention, dropout
         self.adapter = adapter
+        self.checkpoint_layers, self.export_rope_theta = checkpoint_layers, export_rope_theta
         shape = self._build()
         config: Any = shape.config
+        if export_rope_theta is not None:
+            require_rotary(config, model, "export_rope_theta")
         prompts = said.prompts if prompts is None else prompts
         limit = position_limit(shape)
         wanted = max_length or said.max_length or limit or config.max_position_embeddings
@@ -142,6 +150,8 @@ class TextEncoder(nn.Module):
         self.backbone = self._load()
         if self.adapter is not None:
             attach(self.backbone, self.adapter, self.model)
+        if self.checkpoint_layers:
+            checkpoint_each_layer(self.backbone, self.model)
         return self.backbone
 
     @property

@@ -31,7 +31,7 @@ def parser() -> ToolParser:
         "checkpoint",
         type=str,
         nargs="+",
-        help="a .ckpt of a run, or the folder of a model; TASK=CHECKPOINT for several adapters",
+        help="a .ckpt of a run, a file or a sharded folder, or the folder of a model; TASK=CHECKPOINT for several adapters",
     )
     made.add_argument("out", type=str, help="folder to write")
     made.add_function_arguments(export, skip={"checkpoint", "out"})
@@ -77,7 +77,7 @@ def export(
     """
     from lightning_embed.adapter import merged
     from lightning_embed.adapter_export import export_adapter, load_tasks
-    from lightning_embed.export import export_encoder, verify_folder
+    from lightning_embed.export import as_exported, export_encoder, verify_folder
     from lightning_embed.model_card import model_card
 
     folder = Path(out).expanduser()
@@ -93,12 +93,14 @@ def export(
         if dense or onnx or adapter:
             raise UserError("several checkpoints: dense, onnx and adapter are for one; leave them out")
         tasks = load_tasks(checkpoint, Path(config_of_checkpoint) if config_of_checkpoint else None)
+        tasks = {task: as_exported(encoder) for task, encoder in tasks.items()}
         for encoder in tasks.values():
             encoder.dim = _cut(dim, encoder)
         with _in_place(folder) as made:
             least, facts = _export_tasks(tasks, made, folder, compared)
     else:
         encoder, config, run_folder, source = _student(checkpoint[0], config_of_checkpoint)
+        encoder = as_exported(encoder)
         encoder.dim = _cut(dim, encoder)
         if adapter and (dense or onnx):
             raise UserError("adapter: a peft folder holds the adapter alone; leave dense and onnx out")
@@ -205,9 +207,9 @@ def _student(
         from lightning_embed.encoder import TextEncoder
 
         return TextEncoder(str(path)).eval(), {}, None, None
-    from lightning_embed.checkpoint import config_of, load_student, read_config
+    from lightning_embed.checkpoint import config_of, is_checkpoint, load_student, read_config
 
-    if not path.is_file():
+    if not is_checkpoint(path):
         raise UserError(f"{path}: there is no such checkpoint, nor a model's folder with a config.json")
     settings = Path(config_of_checkpoint) if config_of_checkpoint else config_of(path)
     home = path.resolve().parent

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_embed.adapter_checkpoint import check_base, leave_base_out, note_base
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
+from lightning_embed.distributed import most
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
@@ -20,6 +21,7 @@ from lightning_embed.messages import note
 from lightning_embed.requirements import Given, check_sources
 from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
+from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.trained import idle, parameter_groups
@@ -203,6 +205,15 @@ class EmbeddingModule(L.LightningModule):
         """Lets dropout be what it would be had the run never stopped."""
         seed_batch(self.trainer)
 
+    def configure_model(self) -> None:
+        """Shards the weights over the devices, where the strategy does so; Lightning may call it again."""
+        strategy, asked = self.trainer.strategy, getattr(self.teacher, "shard", False)
+        if isinstance(strategy, FSDP2):
+            teacher = self.teacher if asked and isinstance(self.teacher, FrozenEncoder) else None
+            strategy.shard_weights(self.student, [self.projection, *self.losses.values()], teacher)
+        elif asked:
+            raise UserError("teacher: shard: true needs --trainer.strategy fsdp2; leave it out, or take that strategy")
+
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Calls the losses' hooks after the optimizer's step."""
         for term in self.terms.values():
@@ -274,6 +285,10 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     """
     vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
     missing = [role for role in roles if role not in vectors]
+    anchor = batch.student[ANCHOR]
+    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    if someone and not missing and teacher is not None:
+        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:
         found = split(teacher, batch.teacher, missing)
         vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
