@@ -9,13 +9,13 @@ linear maps; the backbone's class, forward and config stay what they are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_embed.backbone import layer_list
 from lightning_embed.errors import UserError
@@ -144,17 +144,29 @@ def merged(encoder: TextEncoder) -> TextEncoder:
     Returns:
         The encoder itself if it has no adapter.
     """
-    if encoder.adapter is None:
-        return encoder
+    return encoder if encoder.adapter is None else _plain(encoder, lambda layer: layer.get_delta_weight(NAME))
+
+
+def without_adapter(encoder: TextEncoder) -> TextEncoder:
+    """The plain encoder of an adapted one's base; all weights are shared.
+
+    Args:
+        encoder: Any encoder.
+    """
+    return encoder if encoder.adapter is None else _plain(encoder, None)
+
+
+def _plain(encoder: TextEncoder, added: Callable[[Any], Tensor] | None) -> TextEncoder:
     shared: dict[int, Any] = {id(p): p for p in encoder.parameters()}
     made = copy.deepcopy(encoder, shared | {id(encoder.tokenizer): encoder.tokenizer})
     backbone: Any = made.backbone
     for name, layer in adapted_layers(backbone):
-        plain = layer.get_base_layer()
-        with torch.no_grad():
-            whole = plain.weight.float() + layer.get_delta_weight(NAME).float()
-        plain.weight = nn.Parameter(whole.to(plain.weight.dtype), requires_grad=False)
-        backbone.set_submodule(name, plain)
+        linear = layer.get_base_layer()
+        if added is not None:
+            with torch.no_grad():
+                whole = linear.weight.float() + added(layer).float()
+            linear.weight = nn.Parameter(whole.to(linear.weight.dtype), requires_grad=False)
+        backbone.set_submodule(name, linear)
     del backbone.peft_config
     made.adapter = made.base = None
     return made

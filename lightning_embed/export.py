@@ -134,12 +134,30 @@ def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.
     Raises:
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
     """
+    return run_new(_LOAD, folder, texts, expected)
+
+
+def run_new(
+    script: str, folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray], words: Sequence[str] = ()
+) -> float:
+    """Runs a script that embeds texts with a folder's model in a new process; returns the least cosine with what is expected.
+
+    Args:
+        script: Python; its arguments are the folder, the .npz file that it writes, and `words`; the texts are JSON on its input.
+        folder: The exported model.
+        texts: n texts.
+        expected: Name in the .npz file -> (n, D) unit vectors.
+        words: What else it is given.
+
+    Raises:
+        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+    """
     import json
 
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "vectors.npz"
         done = subprocess.run(
-            [sys.executable, "-c", _LOAD, str(folder), str(result)],
+            [sys.executable, "-c", script, str(folder), str(result), *words],
             input=json.dumps(list(texts)),
             capture_output=True,
             text=True,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_embed.errors import UserError
+from lightning_embed.export_texts import read_texts, standard_texts
+from lightning_embed.pretrained import folder_bytes
 from lightning_embed.tools import ToolParser, run_tool
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder
     from lightning_embed.heads import Projection
-
-TEXTS = 200
-"""Texts that an export is compared on."""
 
 
 def parser() -> ToolParser:
@@ -28,7 +28,10 @@ def parser() -> ToolParser:
     )
     made.add_argument("--config", action="config", help="settings as YAML")
     made.add_argument(
-        "checkpoint", type=str, help="a .ckpt of a run, a file or a sharded folder, or the folder of a model"
+        "checkpoint",
+        type=str,
+        nargs="+",
+        help="a .ckpt of a run, a file or a sharded folder, or the folder of a model; TASK=CHECKPOINT for several adapters",
     )
     made.add_argument("out", type=str, help="folder to write")
     made.add_function_arguments(export, skip={"checkpoint", "out"})
@@ -45,9 +48,10 @@ def run(arguments: list[str]) -> None:
 
 
 def export(
-    checkpoint: str,
+    checkpoint: list[str],
     out: str,
     dim: int | None = None,
+    adapter: bool = False,
     dense: bool = False,
     onnx: bool = False,
     texts: str | None = None,
@@ -57,9 +61,11 @@ def export(
     """Exports, loads the export in a new process, compares, and only then puts it in place; returns the least cosine.
 
     Args:
-        checkpoint: A .ckpt of a run, or the folder of a model.
+        checkpoint: A .ckpt of a run, or the folder of a model; or several `TASK=CHECKPOINT` of adapters on one base, which is then stored
+            once, with the adapters beside it for the reader to pick from.
         out: The folder.
         dim: Entries kept of each vector (truncate_dim); None: the student's.
+        adapter: Whether to write the adapter alone, as a peft folder; if not, it is merged into its base.
         dense: Whether to add the run's projection as a Dense module, for vectors in the teacher's space.
         onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
@@ -69,6 +75,8 @@ def export(
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
+    from lightning_embed.adapter import merged
+    from lightning_embed.adapter_export import export_adapter, load_tasks
     from lightning_embed.export import as_exported, export_encoder, verify_folder
     from lightning_embed.model_card import model_card
 
@@ -81,39 +89,95 @@ def export(
         if dense:
             raise UserError("onnx: a graph with the Dense module is not supported; export twice")
     compared = read_texts(Path(texts)) if texts else standard_texts()
-    encoder, config, run_folder, source = _student(checkpoint, config_of_checkpoint)
-    encoder = as_exported(encoder)
-    if dim is not None and not 1 <= dim <= encoder.dim:
-        raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
-    encoder.dim = dim or encoder.dim
-    projection = _projection(source, encoder) if dense else None
-    expected = {role: _expected(encoder, projection, compared, role) for role in ("query", "document")}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-            made = Path(scratch) / "model"
-            export_encoder(encoder, made, projection)
+    if len(checkpoint) > 1:
+        if dense or onnx or adapter:
+            raise UserError("several checkpoints: dense, onnx and adapter are for one; leave them out")
+        tasks = load_tasks(checkpoint, Path(config_of_checkpoint) if config_of_checkpoint else None)
+        tasks = {task: as_exported(encoder) for task, encoder in tasks.items()}
+        for encoder in tasks.values():
+            encoder.dim = _cut(dim, encoder)
+        with _in_place(folder) as made:
+            least, facts = _export_tasks(tasks, made, folder, compared)
+    else:
+        encoder, config, run_folder, source = _student(checkpoint[0], config_of_checkpoint)
+        encoder = encoder if adapter else as_exported(encoder)  # a peft folder has no θ of its own
+        encoder.dim = _cut(dim, encoder)
+        if adapter and (dense or onnx):
+            raise UserError("adapter: a peft folder holds the adapter alone; leave dense and onnx out")
+        projection = _projection(source, encoder) if dense else None
+        expected = {role: _expected(encoder, projection, compared, role) for role in ("query", "document")}
+        with _in_place(folder) as made:
+            if adapter:
+                export_adapter(encoder, made)
+            else:
+                encoder = merged(encoder)
+                export_encoder(encoder, made, projection)
             least = _named(lambda: verify_folder(made, compared, expected), made, folder)
-            facts = [
-                f"Loaded by sentence-transformers in a new process, it gave the vectors of the checkpoint on {len(compared)} "
-                f"texts as queries and as documents: least cosine {least:.6f}."
-            ]
+            facts = [_proved("it gave the vectors of the checkpoint", compared, least)]
+            if adapter:
+                facts.append(
+                    f"The adapter alone, {folder_bytes(made) / 1e6:.1f} MB; its base is read from {encoder.model}."
+                )
             if onnx:
                 export_onnx(encoder, made)
                 for graph, cosine in verify_onnx(encoder, made, compared, expected).items():
                     facts.append(f"`{graph}`, run by onnxruntime in a new process: least cosine {cosine:.6f}.")
-            (made / "README.md").write_text(
-                model_card(encoder, folder.name, config, run_folder, facts), encoding="utf-8"
-            )
+            card = model_card(encoder, folder.name, config, run_folder, facts)
+            (made / "README.md").write_text(card, encoding="utf-8")
+    print(f"wrote {folder}")
+    for fact in facts:
+        print(fact.replace("`", ""))
+    return least
+
+
+def _cut(dim: int | None, encoder: TextEncoder) -> int:
+    if dim is not None and not 1 <= dim <= encoder.dim:
+        raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
+    return dim or encoder.dim
+
+
+@contextmanager
+def _in_place(folder: Path) -> Iterator[Path]:
+    """Where to write a folder that is put in its place only if all goes well."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+            made = Path(scratch) / "model"
+            yield made
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(made, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
-    print(f"wrote {folder}")
-    for fact in facts:
-        print(fact.replace("`", ""))
-    return least
+
+
+def _export_tasks(
+    tasks: dict[str, TextEncoder], made: Path, folder: Path, compared: list[str]
+) -> tuple[float, list[str]]:
+    """Writes several adapters beside their base, and proves each."""
+    from lightning_embed.adapter_export import export_tasks, usage_of_tasks, verify_tasks
+    from lightning_embed.model_card import model_card
+
+    expected = {
+        f"{task} {role}": encoder.encode(compared, role).numpy()
+        for task, encoder in tasks.items()
+        for role in ("query", "document")
+    }
+    export_tasks(tasks, made)
+    least = _named(lambda: verify_tasks(made, compared, expected), made, folder)
+    facts = [_proved(f"each of the adapters {', '.join(tasks)} gave the vectors of its checkpoint", compared, least)]
+    card = model_card(
+        next(iter(tasks.values())), folder.name, {}, None, facts, usage_of_tasks(folder.name, list(tasks))
+    )
+    (made / "README.md").write_text(card, encoding="utf-8")
+    return least, facts
+
+
+def _proved(what: str, compared: list[str], least: float) -> str:
+    return (
+        f"Loaded by sentence-transformers in a new process, {what} on {len(compared)} texts as queries and as documents: "
+        f"least cosine {least:.6f}."
+    )
 
 
 def _named(check: Any, made: Path, folder: Path) -> float:
@@ -178,67 +242,3 @@ def _expected(encoder: TextEncoder, projection: Projection | None, texts: list[s
     if projection is not None:
         vectors = normalize(linear(vectors, projection.weight, projection.bias), dim=-1)
     return vectors.numpy()
-
-
-def standard_texts() -> list[str]:
-    """Docstrings of Python's standard library: real texts that every machine has, short ones and long."""
-    import argparse
-    import collections
-    import datetime
-    import inspect
-    import logging
-    import statistics
-    import subprocess
-    import textwrap
-    import urllib.parse
-
-    modules = (
-        argparse,
-        collections,
-        datetime,
-        json,
-        logging,
-        shutil,
-        statistics,
-        subprocess,
-        tempfile,
-        textwrap,
-        urllib.parse,
-    )
-    found: dict[str, None] = {}
-    for module in modules:
-        for _, value in sorted(vars(module).items()):
-            text = (inspect.getdoc(value) or "").strip() if inspect.isclass(value) or inspect.isroutine(value) else ""
-            if len(text) > 20:
-                found[text] = None
-    return list(found)[:TEXTS]
-
-
-def read_texts(path: Path) -> list[str]:
-    """The first texts of a file.
-
-    Args:
-        path: One text a line, or JSON lines, of which every string counts.
-
-    Raises:
-        UserError: It cannot be read or has none.
-    """
-    found: list[str] = []
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                number += 1
-                if len(found) >= TEXTS:
-                    break
-                if path.suffix == ".jsonl":
-                    found += [value for value in json.loads(line).values() if isinstance(value, str) and value.strip()]
-                elif line.strip():
-                    found.append(line.strip())
-    except OSError as error:
-        raise UserError(f"{path}: the texts cannot be read ({error.strerror})") from None
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}, line {number}: expected a text or a JSON object ({error})") from None
-    if not found:
-        raise UserError(f"{path}: no texts found in it")
-    return found[:TEXTS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 
 
-def model_card(encoder: TextEncoder, name: str, config: Mapping[str, Any], run: Path | None, facts: list[str]) -> str:
+def model_card(
+    encoder: TextEncoder,
+    name: str,
+    config: Mapping[str, Any],
+    run: Path | None,
+    facts: list[str],
+    usage: Sequence[str] = (),
+) -> str:
     """A model card: what it is, how to use it, what it learnt from, how it scored; the licence is left to the owner.
 
     Args:
@@ -20,16 +27,17 @@ def model_card(encoder: TextEncoder, name: str, config: Mapping[str, Any], run: 
         config: The run's configuration; empty where there is none.
         run: The run's folder, whose report.json tells scores; None where there is none.
         facts: Sentences about the export, such as how exactly it was reproduced.
+        usage: Lines that tell more of how to use it.
     """
     model = (config.get("model") or {}).get("init_args") or {}
     lines = [*_front_matter(encoder), f"# {name}", ""]
     lines += [
         f"A sentence-transformers model of {encoder.dim} dims that reads up to {encoder.tokenizer.max_length:,} tokens "
         f"({type(encoder.backbone).__name__}, {encoder.config.num_hidden_layers} layers, "
-        f"{sum(p.numel() for p in encoder.backbone.parameters()) / 1e6:.1f} M parameters, {encoder.pooling} pooling).",
+        f"{encoder.parameter_count / 1e6:.1f} M parameters, {encoder.pooling} pooling).",
         "",
     ]
-    lines += ["## Use it", "", *_usage(name), ""]
+    lines += ["## Use it", "", *_usage(name), "", *usage]
     if model:
         lines += ["## Training", "", *_training(model, config), ""]
     lines += _scores(run)
@@ -79,6 +87,8 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         f"- Started from `{student.get('model', '?')}`"
         + (f", layers {student['layers']}" if student.get("layers") else "")
     ]
+    if student.get("adapter") is not None:
+        lines[-1] += f", by a LoRA adapter of rank {student['adapter'].get('rank', 32)}"
     if student.get("random_init"):
         lines[-1] += ", with random weights"
     if teacher:

@@ -1,13 +1,13 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
 from collections.abc import Callable, Iterable, Mapping
+from math import nan
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from lightning_embed.adapter_checkpoint import check_base, leave_base_out, note_base
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
@@ -24,20 +24,7 @@ from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
-
-
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """The trainable parameters in two groups: matrices decay, vectors and scalars (biases, norms, temperatures) do not.
-
-    Args:
-        module: Whose parameters.
-    """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trainable if p.ndim >= 2]},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+from lightning_embed.trained import idle, parameter_groups
 
 
 class EmbeddingModule(L.LightningModule):
@@ -162,7 +149,9 @@ class EmbeddingModule(L.LightningModule):
                 f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
                 "mend the schedule of `losses`"
             )
-        total = total + self._idle()
+        total = total + idle(
+            [self.losses, self.projection], total
+        )  # DDP waits for the gradients of losses that rest too
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         if batch.texts_cut:
@@ -171,14 +160,10 @@ class EmbeddingModule(L.LightningModule):
             logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
             logged["train/loss"] = total.detach()
             logged |= {f"weight/{name}": weight for name, (_, weight) in active.items()}
+            # Lightning would log the last value again of a loss that this batch is not for
+            logged |= {f"train/{name}": nan for name, term in self.terms.items() if term.when and name not in active}
             self.log_dict(logged, batch_size=len(batch), sync_dist=self.trainer.world_size > 1)
         return total
-
-    def _idle(self) -> Tensor:
-        """0 that hangs on all that trains beside the student: DDP waits for every gradient, those of losses that rest included."""
-        heads = [self.losses] if self.projection is None else [self.losses, self.projection]
-        trained = [p for head in heads for p in head.parameters() if p.requires_grad and not isinstance(p, DTensor)]
-        return torch.stack([0 * p.sum() for p in trained]).sum() if trained else torch.zeros((), device=self.device)
 
     def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
         bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or [

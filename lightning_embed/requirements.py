@@ -88,7 +88,7 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
     vectors = tuple(vectors)
     for given in sources:
         columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
-        there = given.roles | {what for what, roles in given.columns.items() if roles}
+        there = given.roles | {what for what, roles in given.columns.items() if roles} - {"keys"}
         taken = {name: term.loss for name, term in terms.items() if term.takes(there)}
         if terms and not taken:
             raise UserError(

@@ -296,3 +296,33 @@ def test_the_second_stage_starts_from_the_firsts_student_and_projection(
     assert torch.equal(carried["projection.weight"], state["projection.weight"])
     second["model"]["init_args"]["projection"]["weights"] = str(tmp_path / "none")
     assert f"there is no {tmp_path / 'none'}" in refused(second, tmp_path, capsys)
+
+
+def test_the_teacher_gets_an_instruction_by_task_and_its_vectors_are_stored_apart(
+    teacher: Path, student: Path, pairs: Path
+) -> None:
+    from lightning_embed.datamodules import EmbeddingDataModule, Source
+    from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+    from lightning_embed.teacher import FrozenEncoder
+
+    ours = {"query": "w10 ", "document": "w11 ", "topic": "w11 "}
+    theirs = {"query": "w20 w21 ", "topic": "w22 w23 w24 "}
+    topics = Source(str(pairs), name="topics", task="clustering", prompts={"anchor": "topic", "positive": "topic"})
+    data = EmbeddingDataModule([Source(str(pairs), name="search"), topics], global_batch_size=8, num_workers=0)
+    pupil, master = TextEncoder(str(student), prompts=ours), FrozenEncoder(str(teacher), prompts=theirs)
+    data.tokenizers = {"student": pupil.tokenizer, "teacher": master.tokenizer}
+    data.prepare_data()
+    data.setup("fit")
+    first = {}
+    for batch in data.train_dataloader():
+        for role in ("anchor", "positive"):
+            by_model = {"student": batch.student[role], "teacher": batch.teacher[role]}
+            first.setdefault(batch.source, {})[role] = {who: t.ids[1:4].tolist() for who, t in by_model.items()}
+    word = {w: pupil.tokenizer.hf.convert_tokens_to_ids(f"w{w}") for w in (10, 11, 20, 21, 22, 23, 24)}
+    assert first["search"]["anchor"]["student"][0] == word[10] and first["topics"]["anchor"]["student"][0] == word[11]
+    assert first["search"]["anchor"]["teacher"][:2] == [word[20], word[21]]
+    for role in ("anchor", "positive"):
+        assert first["topics"][role]["teacher"] == [word[22], word[23], word[24]]
+        assert first["topics"][role]["student"][0] == word[11]
+    lookup = TeacherLookup(None, theirs, 66)  # type: ignore[arg-type]
+    assert lookup.keys(["w1"], "query") != lookup.keys(["w1"], "topic")

@@ -44,7 +44,9 @@ def texts_file(tmp_path: Path) -> Path:
 def export(tmp_path: Path, *arguments: object) -> Path:
     from lightning_embed.__main__ import main
 
-    main(["export", *map(str, arguments), "--texts", str(texts_file(tmp_path))])
+    checkpoints, *others = arguments
+    listed = checkpoints if isinstance(checkpoints, list) else [checkpoints]
+    main(["export", *map(str, [*listed, *others]), "--texts", str(texts_file(tmp_path))])
     return Path(str(arguments[1]))
 
 

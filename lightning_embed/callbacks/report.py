@@ -185,6 +185,12 @@ class Report(L.Callback):
                 notes.append(
                     f"The exported model has rope_theta {student.export_rope_theta:g}; the scores are those of the θ of training."
                 )
+        if module.student.adapter is not None:
+            trained = sum(p.numel() for p in module.student.parameters() if p.requires_grad)
+            notes.append(
+                f"An adapter of {trained:,} weights was trained on {module.student.model}, which stayed as it is; "
+                "the exported model has it merged in."
+            )
         lengths = {rows.source.title: rows.source.max_length for rows in _data(trainer).rows("train")}
         notes += [
             f"{title}: {texts:,} texts were longer than max_length {lengths[title] or module.student.tokenizer.max_length} and cut; "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lightning_embed.adapter_export import TASKS
 from lightning_embed.checkpoint import config_of, is_checkpoint, load_student
 from lightning_embed.errors import UserError
 from lightning_embed.pretrained import PIP, folder_bytes, locate
@@ -196,7 +197,10 @@ def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTran
 
 
 def _adapter(name: str, folder: Path, device: str, batch_size: int) -> EvaluatedModel:
-    """A peft adapter on the base model that its config names, merged."""
+    """A peft adapter on its base: that of the model whose `adapters/` it stands in, or the one that its config names.
+
+    A folder that says how texts are read (modules.json) is read so, another one as its base is.
+    """
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(f"adapter '{folder}': weights were expected in adapter_model.safetensors, found none")
     try:
@@ -205,13 +209,24 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
         raise UserError(
             f"{folder / 'adapter_config.json'}: expected JSON with base_model_name_or_path ({error})"
         ) from None
+    if folder.parent.name == TASKS and (folder.parents[1] / "modules.json").is_file():
+        base = str(folder.parents[1])
     if not Path(base).is_dir():
         _announce(base)
     home = Path(base) if Path(base).is_dir() else locate(base)
-    model = _sentence_transformer(base, home, device)
+    if (folder / "modules.json").is_file():
+        model = _sentence_transformer(str(folder), folder, device)
+    else:
+        model = _sentence_transformer(base, home, device)
+        _merge(model[0], folder, base)
+    size = folder_bytes(folder)
+    return from_sentence_transformer(model, name, fingerprint([folder, home]), batch_size, size)
+
+
+def _merge(body: Any, folder: Path, base: str) -> None:
+    """Merges a peft adapter into a sentence-transformers module's model."""
     from peft import PeftModel
 
-    body: Any = model[0]
     try:
         adapted: Any = PeftModel.from_pretrained(body.model, str(folder))
     except (OSError, ValueError, RuntimeError) as error:
@@ -219,8 +234,6 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
             f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})"
         ) from None
     body.model = adapted.merge_and_unload()
-    size = folder_bytes(folder)
-    return from_sentence_transformer(model, name, fingerprint([folder, home]), batch_size, size)
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
