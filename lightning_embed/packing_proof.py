@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.attention import HALF, NAME, compute_dtype, has_kernel
+from lightning_embed.attention import HALF, NAME, compute_dtype, quick_packed
 from lightning_embed.distributed import is_sharded, rank
 from lightning_embed.errors import UserError
 from lightning_embed.heads import pool, pool_packed
@@ -35,7 +35,8 @@ LENGTHS = (5, 150, 1, 80, 33)
 def packs(encoder: "TextEncoder") -> bool:
     """Whether an encoder packs where it now is and in what it now computes; the first answer is found by the proof and kept.
 
-    `on` packs or is refused. `auto` packs where a varlen kernel runs and the proof passes; elsewhere sorted padded chunks are quicker.
+    `on` packs or is refused. `auto` packs where that is quicker (a CPU, a GPU with a varlen kernel) and the proof passes; weights that
+    are sharded over CPUs are padded, whose ranks would have to meet in the proof.
 
     Args:
         encoder: The encoder.
@@ -44,7 +45,11 @@ def packs(encoder: "TextEncoder") -> bool:
         UserError: If packing is `on` and changes the vectors; the difference is said.
     """
     device = encoder.device
-    if encoder.packing == "off" or (encoder.packing == "auto" and not has_kernel(encoder.backbone, device)):
+    if encoder.packing == "off":
+        return False
+    if encoder.packing == "auto" and not quick_packed(encoder.backbone, device):
+        return False
+    if encoder.packing == "auto" and device.type == "cpu" and is_sharded(encoder):
         return False
     key = (encoder.packing, device.type, compute_dtype(device, next(encoder.backbone.parameters()).dtype))
     if key not in encoder.proven:
@@ -55,7 +60,7 @@ def packs(encoder: "TextEncoder") -> bool:
 def _prove(encoder: "TextEncoder") -> bool:
     weights = _weights_dtype(encoder)
     dtype = compute_dtype(encoder.device, weights)
-    if encoder.packing == "auto" and dtype not in HALF:  # no kernel computes in float32
+    if encoder.packing == "auto" and encoder.device.type != "cpu" and dtype not in HALF:  # no kernel computes in float32
         return False
     failure = refusal(encoder, list(dict.fromkeys([weights, dtype])))
     if failure and encoder.packing == "on":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_embed.packing_proof as proof
-from lightning_embed.attention import NAME
+from lightning_embed.attention import NAME, quick_packed
 from lightning_embed.backbone import first_position
 from lightning_embed.batch import Tokens
 from lightning_embed.encoder import TextEncoder, plan_chunks
@@ -121,28 +122,26 @@ def test_an_attention_that_does_not_know_boundaries_is_refused(folders: dict[str
         TextEncoder(folders["llama"], "mean", packing="on", attention="eager")(texts())
 
 
-def test_auto_pads_on_the_cpu_and_packs_where_a_kernel_runs_and_the_proof_passes(
-    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_auto_packs_on_the_cpu_where_the_proof_passes_and_else_pads(
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for family, packs in (("llama", True), ("mpnet", False)):
+    for family, packs in (("bert", True), ("llama", True), ("mpnet", False)):
         encoder, calls = TextEncoder(folders[family], "mean").eval(), []
+        wanted = one_by_one(encoder, texts())
+        encoder(texts())  # the proof
         encoder.backbone.register_forward_pre_hook(
             lambda _, __, given, calls=calls: calls.append("cu_seq_lens_q" in given), with_kwargs=True
         )
-        encoder(texts())
-        assert not any(calls)
-        with (
-            monkeypatch.context() as patch,
-            torch.autocast("cpu", torch.bfloat16),
-        ):  # the CPU poses as a GPU with a kernel
-            padded = encoder(texts())
-            patch.setattr(proof, "has_kernel", lambda *_: True)
-            encoder(texts())
-            calls.clear()
-            torch.testing.assert_close(encoder(texts()), padded, rtol=0.02, atol=0.02)
-            assert any(calls) == all(calls) == packs
+        torch.testing.assert_close(encoder(texts()), wanted, rtol=1e-5, atol=1e-5)
+        assert any(calls) == all(calls) == packs
         said = capsys.readouterr().err
         assert bool(re.search(r"note: packing: auto: .* differ by \d.* its texts are padded", said)) == (not packs)
+
+
+def test_auto_pads_on_a_device_without_a_kernel() -> None:
+    backbone = nn.Module()
+    backbone.config = SimpleNamespace(_attn_implementation="sdpa")  # type: ignore[assignment]
+    assert quick_packed(backbone, torch.device("cpu")) and not quick_packed(backbone, torch.device("mps"))
 
 
 def test_the_first_use_under_autocast_leaves_every_weight_its_gradient(folders: dict[str, str]) -> None:
