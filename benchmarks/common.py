@@ -33,18 +33,17 @@ def mixed_texts(count: int, median: int = 64, longest: int = 512, seed: int = 0)
     from lightning_embed.tokenizer import TextTokenizer
 
     rows = PythonDocs().rows("train")[0]
-    words = " ".join(rows.take(list(range(0, len(rows), 2)))["positive"]).split()
+    lengths = np.exp(np.random.default_rng(seed).normal(np.log(median), 0.9, count)).clip(SHORTEST, longest) - 2
+    taken = range(min(len(rows), 100 + int(lengths.sum()) // 20))
+    words = " ".join(rows.take(list(taken))["positive"]).split()
     tokenizer = TextTokenizer(locate(MODEL), {}, 512, end_token=False)
     ends = (tokenizer(words)[0].lengths - 2).cumsum(0).numpy()  # a word's tokens do not hang on its neighbours
-    lengths = np.exp(np.random.default_rng(seed).normal(np.log(median), 0.9, count)).clip(SHORTEST, longest) - 2
     texts, first = [], 0
     for length in lengths:
         reached = 0 if first == 0 else int(ends[first - 1])
-        last = int(np.searchsorted(ends, reached + length, side="right"))
-        if last >= len(words):
-            first, reached = 0, 0
-            last = int(np.searchsorted(ends, length, side="right"))
-        last = max(first + 1, last)
+        if reached + length > ends[-1]:
+            first = reached = 0
+        last = int(np.searchsorted(ends, reached + length)) + 1
         texts.append(" ".join(words[first:last]))
         first = last
     return texts
