@@ -1,9 +1,9 @@
 """Every benchmark against sentence-transformers in one run: a table, a JSON file with versions and machine, and two figures.
 
-    python benchmarks/all.py                    # all of it, on a machine that does nothing else
-    python benchmarks/all.py --quick            # smaller sizes; about two minutes on 2 quiet cores
-    python benchmarks/all.py --docs             # also puts tables and figures into docs/performance.md and docs/images
-    python benchmarks/all.py --only training    # one part
+python benchmarks/all.py                    # all of it, on a machine that does nothing else
+python benchmarks/all.py --quick            # smaller sizes; about two minutes on 2 quiet cores
+python benchmarks/all.py --docs             # also puts tables and figures into docs/performance.md and docs/images
+python benchmarks/all.py --only training    # one part
 """
 
 import argparse
@@ -19,11 +19,12 @@ from typing import Any
 import data
 import encoding
 import growth
-import losses
 import overhead
 import startup
 import training
 from common import DOCS, MODEL, Ratio, machine, table
+
+import losses
 
 PARTS = ("training", "encoding", "losses", "data", "overhead", "startup", "growth")
 MARK = ("<!-- {} -->", "<!-- /{} -->")
@@ -43,7 +44,15 @@ def loss_rows(quick: bool) -> list[Ratio]:
         raise SystemExit(f"InfoNCE alone: the losses differ: {ours['value']} and {naive['value']}")
     told = f"{ours['seconds']:.2f} s, {ours['mb']:,.0f} MB"
     share = ours["mb"] / max(1.0, naive["mb"])
-    return [Ratio(f"InfoNCE loss alone, {size:,} x {dim}, against the plain formula", naive["seconds"] / ours["seconds"], share, told, "1 at 0.05")]
+    return [
+        Ratio(
+            f"InfoNCE loss alone, {size:,} x {dim}, against the plain formula",
+            naive["seconds"] / ours["seconds"],
+            share,
+            told,
+            "1 at 0.05",
+        )
+    ]
 
 
 def data_rows(quick: bool) -> list[Ratio]:
@@ -134,7 +143,9 @@ def main() -> None:
     result["minutes"] = (time.perf_counter() - start) / 60
     sizes = "small sizes (`QUICK=1`)" if asked.quick else "full sizes"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    texts["machine"] = f"{about['cpu']}, {about['cores']} cores, {sizes}, load {about['load']:.1f} at the start; {versions}."
+    texts["machine"] = (
+        f"{about['cpu']}, {about['cores']} cores, {sizes}, load {about['load']:.1f} at the start; {versions}."
+    )
     (asked.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     (asked.out / "bench.md").write_text("\n\n".join(texts.values()) + "\n")
     for folder in [asked.out] + [DOCS / "images"] * asked.docs:

@@ -1,5 +1,6 @@
 """What the benchmarks share: texts of mixed length, processes that work in turn, memory, and how results are written."""
 
+import contextlib
 import json
 import os
 import platform
@@ -74,10 +75,8 @@ def resident() -> tuple[float, float]:
 
 def forget_peak() -> None:
     """Sets the most that this process had to what it has: loading a model may take more than using it."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 class Turn:

@@ -1,7 +1,7 @@
 """Encoding with an exported model: our `TextEncoder.encode` against `SentenceTransformer.encode`, the vectors checked equal.
 
-    python benchmarks/encoding.py           # 5,000 texts
-    python benchmarks/encoding.py --quick   # 400
+python benchmarks/encoding.py           # 5,000 texts
+python benchmarks/encoding.py --quick   # 400
 """
 
 import argparse

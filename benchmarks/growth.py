@@ -47,7 +47,16 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             tokens = sum(turn["tokens"] for turn in mine[1:]) / job.steps
             for arm, turns in (("ours", mine), ("sentence-transformers", other)):
                 seconds = sum(turn["seconds"] for turn in turns[1:]) / job.steps
-                found.append({"grows": what, "times": times, "arm": arm, "tokens": tokens, "seconds": seconds, "mb": turns[-1]["mb"]})
+                found.append(
+                    {
+                        "grows": what,
+                        "times": times,
+                        "arm": arm,
+                        "tokens": tokens,
+                        "seconds": seconds,
+                        "mb": turns[-1]["mb"],
+                    }
+                )
     return found
 
 
@@ -59,7 +68,8 @@ def table(found: list[dict[str, Any]]) -> str:
     """
     lines = ["| what grows | times | whose | tokens a step | s | MB |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {r['grows']} | {r['times']} | {r['arm']} | {r['tokens']:,.0f} | {r['seconds']:.2f} | {r['mb']:,.0f} |" for r in found
+        f"| {r['grows']} | {r['times']} | {r['arm']} | {r['tokens']:,.0f} | {r['seconds']:.2f} | {r['mb']:,.0f} |"
+        for r in found
     ]
     return "\n".join(lines)
 
@@ -84,7 +94,13 @@ def figure(found: list[dict[str, Any]], file: Path) -> None:
             times, seconds, tokens = zip(*points, strict=True)
             axis.plot(times, seconds, "o-", color=colour, label=arm)
             if arm == "ours":
-                axis.plot(times, [seconds[0] * t / tokens[0] for t in tokens], ":", color="grey", label="in proportion to tokens")
+                axis.plot(
+                    times,
+                    [seconds[0] * t / tokens[0] for t in tokens],
+                    ":",
+                    color="grey",
+                    label="in proportion to tokens",
+                )
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xlabel(f"{name}, times")

@@ -1,6 +1,6 @@
 """The Trainer's own time per step: a tiny model, B = 8, under Lightning with our callbacks and in a bare loop over the same batches.
 
-    python benchmarks/overhead.py
+python benchmarks/overhead.py
 """
 
 import argparse
@@ -56,7 +56,9 @@ def made(folder: Path) -> tuple[EmbeddingModule, EmbeddingDataModule]:
         {"nce": LossTerm(InfoNCE())},
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-4, fused=True),
     )
-    return module, EmbeddingDataModule(train=[Source(str(folder / "pairs.jsonl"))], global_batch_size=BATCH, num_workers=0)
+    return module, EmbeddingDataModule(
+        train=[Source(str(folder / "pairs.jsonl"))], global_batch_size=BATCH, num_workers=0
+    )
 
 
 def trained(folder: Path, steps: int) -> tuple[list[float], float]:

@@ -85,9 +85,12 @@ def table(found: dict[str, tuple[float, dict[str, float]]]) -> str:
     ways = list(found)
     lines = [f"| share of the time | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
     lines += [
-        f"| {kind} | " + " | ".join(f"{found[way][1].get(kind, 0):.0%}" for way in ways) + " |" for kind in [*KINDS, REST]
+        f"| {kind} | " + " | ".join(f"{found[way][1].get(kind, 0):.0%}" for way in ways) + " |"
+        for kind in [*KINDS, REST]
     ]
-    return "\n".join([*lines, "| processor seconds a step | " + " | ".join(f"{found[way][0]:.2f}" for way in ways) + " |"])
+    return "\n".join(
+        [*lines, "| processor seconds a step | " + " | ".join(f"{found[way][0]:.2f}" for way in ways) + " |"]
+    )
 
 
 def main() -> None:

@@ -110,7 +110,11 @@ def theirs(folder: Path, job: Job) -> None:
     """Trains with sentence-transformers, which reads the rows in the same order."""
     import torch
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.sentence_transformer import losses
     from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import TrainerCallback
@@ -165,7 +169,9 @@ def prepare(folder: Path, job: Job) -> None:
     texts = [text for pair in zip(*columns.values(), strict=True) for text in pair]
     if job.work == DISTIL:
         first = torch.tensor([texts.index(text) for text in texts])  # equal texts have equal vectors
-        drawn = torch.nn.functional.normalize(torch.randn(len(texts), 384, generator=torch.Generator().manual_seed(0)), dim=-1)
+        drawn = torch.nn.functional.normalize(
+            torch.randn(len(texts), 384, generator=torch.Generator().manual_seed(0)), dim=-1
+        )
         vectors = drawn[first].half().float()  # as the store keeps them
         torch.save(vectors.unflatten(0, (-1, 2)), folder / "vectors.pt")
         store(folder, texts, vectors)

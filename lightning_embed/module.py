@@ -186,7 +186,9 @@ class EmbeddingModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""
         if str(self.trainer.precision).startswith("bf16") and self.trainer.strategy.root_device.type == "cpu":
-            note("trainer.precision bf16 on a CPU: most CPUs are several times slower in it than in 32-true, the default")
+            note(
+                "trainer.precision bf16 on a CPU: most CPUs are several times slower in it than in 32-true, the default"
+            )
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
 

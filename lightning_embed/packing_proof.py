@@ -60,7 +60,9 @@ def packs(encoder: "TextEncoder") -> bool:
 def _prove(encoder: "TextEncoder") -> bool:
     weights = _weights_dtype(encoder)
     dtype = compute_dtype(encoder.device, weights)
-    if encoder.packing == "auto" and encoder.device.type != "cpu" and dtype not in HALF:  # no kernel computes in float32
+    if (
+        encoder.packing == "auto" and encoder.device.type != "cpu" and dtype not in HALF
+    ):  # no kernel computes in float32
         return False
     failure = refusal(encoder, list(dict.fromkeys([weights, dtype])))
     if failure and encoder.packing == "on":
