@@ -3,6 +3,7 @@
 
 PYTHON ?= python3.13 python3.12 python3.11 python3  ## makes .venv: the first of these that is 3.11 or newer
 PIP_ARGS ?=  ## more for pip, e.g. --extra-index-url URL for another build of torch
+RECIPE_ARGS ?=  ## more for recipe, e.g. --folder runs/mine
 PYTEST_ARGS ?=  ## more for pytest, e.g. -k gor
 
 VENV    := .venv
@@ -12,7 +13,7 @@ RUN     := $(VENV)/bin/python -m
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint format type bench bench-losses bench-data dist constraints clean
+.PHONY: help quickstart recipe ablations test test-slow lint format type bench bench-losses bench-data dist constraints clean
 
 help:  ## this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -23,6 +24,12 @@ help:  ## this list
 
 quickstart: $(STAMP)  ## train a small embedding model on this machine, start to finish
 	$(RUN) lightning_embed fit
+
+recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=folder of yours, STEPS=0.05 for a quick look
+	$(RUN) lightning_embed recipe examples/recipe/demo.yaml $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps $(STEPS)) $(RECIPE_ARGS)
+
+ablations: $(STAMP)  ## the paper's four ablations on the demo's models and data; QUICK=1: a tiny pass
+	$(VENV)/bin/python examples/ablations/run.py $(if $(QUICK),--quick)
 
 test: $(STAMP)  ## the tests, but for the slow ones
 	$(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)

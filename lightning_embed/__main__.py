@@ -15,12 +15,16 @@ COMMANDS = {
     "predict": "embed texts into a Parquet or .npy file",
     "evaluate": "score models on mteb tasks and your own files, in every size and precision",
     "export": "write a checkpoint's student as a sentence-transformers folder",
+    "average": "write the average of several checkpoints' weights as one checkpoint",
     "mine": "find hard negatives for pairs, as a source to train on",
+    "recipe": "train a chain of stages, from pretrained weights to an adapter for each task, and score them",
 }
 TOOLS = {
+    "average": "lightning_embed.average_command",
     "evaluate": "lightning_embed.evaluate_command",
     "export": "lightning_embed.export_command",
     "mine": "lightning_embed.mining.command",
+    "recipe": "lightning_embed.recipe.command",
 }
 """Commands that are not LightningCLI's, and the module whose `run` takes what follows the name."""
 

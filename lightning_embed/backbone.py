@@ -121,12 +121,65 @@ def _config(model: str, folder: Path, rope_theta: float | None, dropout: float |
 
 def _set_rope_theta(config: Any, theta: float, model: str) -> None:
     """Writes θ where this family keeps it; it must be there before the model is built, for its buffers are made from it."""
-    parameters = getattr(config, "rope_parameters", None)
-    if not parameters:
-        raise UserError(f"model '{model}': rope_theta was given, but {config.model_type} has no rotary positions")
+    parameters = require_rotary(config, model, "rope_theta")
     nested = [p for p in parameters.values() if isinstance(p, dict)]
     for one in [parameters["full_attention"]] if "full_attention" in parameters else nested or [parameters]:
         one["rope_theta"] = float(theta)
+
+
+def require_rotary(config: Any, model: str, setting: str) -> dict[str, Any]:
+    """The config's settings of its rotary positions.
+
+    Args:
+        config: A transformers config.
+        model: What the user wrote, for messages.
+        setting: What asks for them.
+
+    Raises:
+        UserError: It has none.
+    """
+    parameters: dict[str, Any] | None = getattr(config, "rope_parameters", None)
+    if not parameters:
+        raise UserError(f"model '{model}': {setting} was given, but {config.model_type} has no rotary positions")
+    return parameters
+
+
+def change_rope_theta(backbone: nn.Module, theta: float, model: str) -> None:
+    """Gives a backbone another θ: its config and its rotary frequencies.
+
+    Args:
+        backbone: A transformers model with rotary positions.
+        theta: θ.
+        model: What the user wrote, for messages.
+    """
+    config: Any = backbone.config
+    _set_rope_theta(config, theta, model)
+    for name, module in list(backbone.named_modules()):
+        buffers = dict(module.named_buffers(recurse=False))
+        if any(buffer.endswith("inv_freq") for buffer in buffers):
+            made = type(module)(config=config).to(next(iter(buffers.values())).device)
+            backbone.set_submodule(name, made.train(module.training))
+
+
+def checkpoint_each_layer(backbone: nn.Module, model: str) -> None:
+    """Lets a backbone compute each layer again in the backward pass instead of keeping its activations.
+
+    Args:
+        backbone: A transformers model.
+        model: What the user wrote, for messages.
+
+    Raises:
+        UserError: Its family cannot.
+    """
+    try:
+        enable: Any = getattr(
+            backbone, "activation_checkpointing_enable", None
+        )  # the other name is that of older versions
+        (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})  # type: ignore[operator]
+    except ValueError:
+        raise UserError(
+            f"model '{model}': {type(backbone).__name__} cannot checkpoint_layers; take checkpoint_chunks"
+        ) from None
 
 
 def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -161,7 +214,8 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in layers]
     config._attn_implementation = backbone.config._attn_implementation  # type: ignore[union-attr]
-    small = type(backbone)(config).to(next(backbone.parameters()).dtype)
+    # not .to(dtype), which would round the rotary frequencies too
+    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[attr-defined]
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
     for new, old in enumerate(layers):
         state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})

@@ -147,6 +147,11 @@ class TokenBatch:
         return len(self.student[ANCHOR])
 
     @property
+    def columns(self) -> frozenset[str]:
+        """Which roles it has texts of, and which of `score`, `label` and `document` are given: the same on every rank."""
+        return frozenset(self.student) | {name for name in ("score", "label", "document") if getattr(self, name)}
+
+    @property
     def token_count(self) -> int:
         """Real tokens that the student reads."""
         return sum(int(t.lengths.sum()) for t in self.student.values())

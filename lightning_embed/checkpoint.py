@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lightning_embed.adapter_checkpoint import KEY, check_base, with_base
 from lightning_embed.errors import UserError
 from lightning_embed.messages import one_line
+from lightning_embed.whole_checkpoint import require_whole
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder
@@ -37,26 +39,32 @@ def config_of(checkpoint: Path) -> Path:
     )
 
 
-def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """What Lightning saved, read without unpickling anything but tensors and plain values.
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a checkpoint, whole or not: a file, or a folder with a sharded one.
 
     Args:
-        checkpoint: The file.
+        path: Any path.
+    """
+    return path.is_file() or any((path / name).exists() for name in (".metadata", "meta.pt", "__0_0.distcp"))
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """What Lightning saved, read without unpickling anything but tensors and plain values; in one process, sharded or not.
+
+    Args:
+        checkpoint: The file, or the folder of a sharded checkpoint, of which the optimizer's state is left out.
 
     Raises:
-        UserError: It is not there, is a sharded checkpoint's folder, or is no checkpoint of an `EmbeddingModule`.
+        UserError: It is not there, is not whole, or is no checkpoint of an `EmbeddingModule`.
     """
+    require_whole(checkpoint)
     if checkpoint.is_dir():
-        raise UserError(f"{checkpoint}: a sharded checkpoint is a folder; consolidate it into one file first")
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: there is no such checkpoint")
-    try:
-        loaded: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # zip, pickle and runtime errors, all for a file that is something else
-        raise UserError(
-            f"{checkpoint}: not a checkpoint that can be read ({str(error).splitlines()[0][:160]})"
-        ) from None
-    if not isinstance(loaded, dict) or not any(key.startswith(PREFIX) for key in loaded.get("state_dict", {})):
+        from lightning_embed.sharded_checkpoint import read
+
+        loaded = read(checkpoint, optimizer=False)
+    else:
+        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    if not any(key.startswith(PREFIX) for key in loaded["state_dict"]):
         raise UserError(f"{checkpoint}: expected a checkpoint of EmbeddingModule, with a student; found none in it")
     return loaded
 
@@ -105,7 +113,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     """The student with the checkpoint's weights, on the CPU, in evaluation mode.
 
     Args:
-        checkpoint: A `.ckpt` file.
+        checkpoint: A `.ckpt` file, or the folder of a sharded one.
         config: The run's configuration; None: found beside it.
 
     Raises:
@@ -115,15 +123,14 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
 
     from lightning_embed.encoder import TextEncoder
 
-    state = {
-        key.removeprefix(PREFIX): value
-        for key, value in read_checkpoint(checkpoint)["state_dict"].items()
-        if key.startswith(PREFIX)
-    }
+    loaded = read_checkpoint(checkpoint)
+    state = {key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)}
     config = config or config_of(checkpoint)
     settings = student_settings(config)
-    # The weights come from the checkpoint: the model that the student once started from need not be read.
-    arguments = {**(settings.get("init_args") or {}), "random_init": True}
+    arguments = dict(settings.get("init_args") or {})
+    if KEY not in loaded:
+        # The weights come from the checkpoint: the model that the student once started from need not be read.
+        arguments["random_init"] = True
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--student", type=TextEncoder)
     try:
@@ -131,6 +138,10 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
         student: TextEncoder = parser.instantiate(parsed).student
     except ArgumentError as error:
         raise UserError(f"{config}: the student cannot be rebuilt: {one_line(str(error), error)}") from None
+    if KEY in loaded:
+        trained = [PREFIX + name for name, p in student.named_parameters() if p.requires_grad]
+        check_base(student, loaded, trained, str(checkpoint))
+        state = with_base(student, state)
     try:
         student.load_state_dict(state, strict=True)
     except RuntimeError as error:

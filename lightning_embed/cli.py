@@ -12,24 +12,27 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.caching import CacheTrainer
+from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.errors import UserError
+from lightning_embed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.messages import one_line, user_error
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.run_folder import run_folder
 from lightning_embed.store_tools import add_options, run_tool
+from lightning_embed.strategies import CheckpointFiles, check_strategy
 from lightning_embed.tools import fail
+from lightning_embed.whole_checkpoint import require_training_state, require_whole
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
-RUN_FOLDER = "LIGHTNING_EMBED_RUN"
-"""Environment variable by which rank 0 tells the processes that it starts which folder the run has."""
 
 
 class Parser(LightningArgumentParser):
@@ -45,11 +48,20 @@ class EmbedCLI(LightningCLI):
 
     command = "fit"
     trainer_type: type[L.Trainer] = L.Trainer
+    started: L.Trainer | None = None
+    """The trainer of the command that runs."""
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
         """Only the command asked for: a parser costs a quarter of a second."""
         return {cls.command: (LightningCLI.subcommands() | {"cache": {"model", "datamodule"}})[cls.command]}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, and looks at a checkpoint that is named, before Lightning reads it."""
+        super().parse_arguments(parser, args)
+        path = self.config.get(self.command, {}).get("ckpt_path")
+        if path not in (None, "last", "best", "hpc", "registry"):
+            self._require_usable(path)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
@@ -58,6 +70,9 @@ class EmbedCLI(LightningCLI):
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.add_lightning_class_args(
+                AverageCheckpoints, "average"
+            )  # before the report, which scores the average
             parser.add_lightning_class_args(Report, "report")
             parser.set_defaults(
                 {
@@ -79,69 +94,44 @@ class EmbedCLI(LightningCLI):
             if run_tool(config):
                 raise SystemExit(0)
             return
+        check_strategy(config.trainer.strategy, config.trainer.precision)
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
         config.trainer.default_root_dir = str(folder)
         if self.command == "fit" and config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(folder / "checkpoints")
         if self.command == "fit" and not config.data.init_args.get("validation", True):
             config.checkpoint.monitor = None  # nothing is validated: the best is the last
-        if self.command != "fit" and config.get("ckpt_path") == "last":
-            config.ckpt_path = str(folder / "checkpoints" / "last.ckpt")
-        path = config.get("ckpt_path")
-        if path == "last" and not (folder / "checkpoints" / "last.ckpt").is_file():
-            raise UserError(
-                f"--ckpt_path last: there is no {folder / 'checkpoints' / 'last.ckpt'}; give a checkpoint's path"
-            )
-        if path not in (None, "last", "best", "hpc", "registry") and not Path(path).exists():
-            raise UserError(f"--ckpt_path {path}: there is no such checkpoint")
+        if config.get("ckpt_path") == "last":
+            home = Path(config.checkpoint.dirpath) if self.command == "fit" else folder / "checkpoints"
+            self._require_usable(str(home / "last.ckpt"))
+            if self.command != "fit":
+                config.ckpt_path = str(home / "last.ckpt")
+
+    def _require_usable(self, path: str) -> None:
+        """Raises `UserError` for a checkpoint that the command cannot read."""
+        require_whole(Path(path))
+        if self.command == "fit":
+            require_training_state(Path(path))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
-        trainer = self._get(self.config_init, "trainer")
-        folder = trainer["default_root_dir"]
+        settings = self._get(self.config_init, "trainer")
+        folder = settings["default_root_dir"]
         self.trainer_defaults = {"callbacks": [Throughput(), SaveOnInterrupt()]}
-        if trainer["enable_progress_bar"] is not False:
+        if settings["enable_progress_bar"] is not False:
             self.trainer_defaults["callbacks"].append(RichProgressBar(leave=False))
-        if trainer.get("logger") is None:
+        if settings.get("logger") is None:
             kwargs["logger"] = (
                 [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")]
                 if self.command == "fit"
                 else False
             )
-        return super().instantiate_trainer(**kwargs)
-
-
-def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
-    """The folder of this run: a new one for a new fit, the latest one to go on in.
-
-    Args:
-        given: trainer.default_root_dir; None: runs/run.
-        command: The command.
-        ckpt_path: Its checkpoint, `last` included.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    if RUN_FOLDER in os.environ:
-        return Path(os.environ[RUN_FOLDER])
-    base = Path(given or "runs/run")
-    candidates = [base]
-    while (candidates[-1] / "checkpoints").exists():
-        candidates.append(base.with_name(f"{base.name}-{len(candidates) + 1}"))
-    folder = candidates[-1] if command == "fit" and ckpt_path is None else candidates[max(0, len(candidates) - 2)]
-    if ckpt_path is not None and Path(ckpt_path).is_file() and Path(ckpt_path).parent.name == "checkpoints":
-        folder = Path(ckpt_path).parent.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the run's folder cannot be written ({error.strerror}); give another --trainer.default_root_dir"
-        ) from None
-    os.environ[RUN_FOLDER] = str(folder)
-    return folder
+        trainer: L.Trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = CheckpointFiles()
+        type(self).started = trainer
+        watch(trainer)
+        return trainer
 
 
 def _quiet() -> None:
@@ -153,6 +143,8 @@ def _quiet() -> None:
         ".*GPU available but not used.*",
         ".*Total length of `DataLoader` across ranks is zero.*",
         ".*your dataloader is not resumable.*",  # it is: its state is in the data module
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # scores of pairs are of all ranks already
+        ".*torch.distributed is disabled, unavailable or uninitialized.*",  # one process reads a sharded checkpoint
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings(
@@ -174,7 +166,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     command, *rest = arguments
     if not any(word == "--config" or word.startswith("--config=") or word == "-c" for word in rest):
         rest = ["--config", str(PRESET), *rest]
-    cli.command = command
+    cli.command, cli.started = command, None
     sys.argv = [sys.argv[0], command, *rest]
     try:
         cli(
@@ -189,19 +181,25 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
             load_from_checkpoint_support=False,
             seed_everything_default=0,
         )
-    except UserError as error:
-        fail(str(error))
-    except OSError as error:
-        if error.errno is None or os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
-            raise
-        fail(f"{error.strerror}: {error.filename or 'while writing the run'}" + _where(error))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception as error:  # jsonargparse wraps what a constructor raises
-        mistake = user_error(error)
-        if mistake is None:
+    except Exception as error:
+        message = _in_one_line(error)
+        if is_one_of_several():
+            leave_after(error, message, getattr(cli.started and cli.started.strategy.launcher, "procs", []))
+        if message is None:
             raise
-        fail(str(mistake))
+        fail(message)
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """A user's mistake, or what the machine refused, in one line; None for an error that is ours."""
+    mistake = user_error(error)  # jsonargparse wraps what a constructor raises
+    if mistake is not None:
+        return str(mistake)
+    if isinstance(error, OSError) and error.errno is not None and not os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
+        return f"{error.strerror}: {error.filename or 'while writing the run'}" + _where(error)
+    return None
 
 
 def _where(error: OSError) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_embed.backbone import load_backbone, position_limit
+from lightning_embed.adapter import Adapter, adapter_off, attach, base_of, is_adapters
+from lightning_embed.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
 from lightning_embed.batch import Tokens
 from lightning_embed.distributed import is_sharded, most
 from lightning_embed.errors import UserError
@@ -65,7 +66,7 @@ class TextEncoder(nn.Module):
         pooling: `last_token`, `mean` or `cls`; None: what the folder says, else `mean`.
         prompts: Text before each text, by role: {query: "Query: ", document: "Document: "}; None: what the folder says, else none.
         max_length: Tokens after which a text is cut; None: what the folder says, else the backbone's most.
-        dim: Entries that are kept of each vector, before it is normalised; None: all D of the backbone.
+        dim: Entries that are kept of each vector, before it is normalised; None: what the folder says, else all D of the backbone.
         layers: Layers of the backbone to start from, such as [0, 2, 5]; None: all.
         rope_theta: θ of the rotary positions; None: the model's own.
         random_init: Leaves the weights random: toys, and training from nothing.
@@ -78,6 +79,10 @@ class TextEncoder(nn.Module):
             if packed texts have been shown equal to single ones on this very model; else padded chunks.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
+        checkpoint_layers: Keeps, of each chunk, what goes into its layers alone, and computes each layer again in the backward pass:
+            for chunks of few long texts.
+        export_rope_theta: θ that the exported model has instead: train low, infer high; None: that of training.
+        adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
     """
 
     def __init__(
@@ -96,6 +101,9 @@ class TextEncoder(nn.Module):
         max_tokens: int = 16_384,
         packing: Packing | bool = "auto",
         checkpoint_chunks: bool = False,
+        checkpoint_layers: bool = False,
+        export_rope_theta: float | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         folder = locate(model)
@@ -104,8 +112,11 @@ class TextEncoder(nn.Module):
         self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
         self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
         self._attention, self._dropout = attention, dropout
+        self.checkpoint_layers, self.export_rope_theta, self.adapter = checkpoint_layers, export_rope_theta, adapter
         shape = self._build()
         config: Any = shape.config
+        if export_rope_theta is not None:
+            require_rotary(config, model, "export_rope_theta")
         prompts = said.prompts if prompts is None else prompts
         limit = position_limit(shape)
         wanted = max_length or said.max_length or limit or config.max_position_embeddings
@@ -115,11 +126,12 @@ class TextEncoder(nn.Module):
         width = int(config.hidden_size)
         if dim is not None and not 0 < dim <= width:
             raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
-        self.dim = dim or width
+        self.dim = dim or said.dim or width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
+        self.base = None if adapter is None else base_of(self)
 
     def _load(self) -> nn.Module:
         """The backbone with its weights."""
@@ -137,12 +149,16 @@ class TextEncoder(nn.Module):
     def _build(self) -> nn.Module:
         """Makes the backbone, and returns what tells its sizes; `FrozenEncoder` puts the first off."""
         self.backbone = self._load()
+        if self.checkpoint_layers:
+            checkpoint_each_layer(self.backbone, self.model)
+        if self.adapter is not None:
+            attach(self.backbone, self.adapter, self.model)
         return self.backbone
 
     @property
     def parameter_count(self) -> int:
-        """Weights of the backbone."""
-        return sum(p.numel() for p in self.backbone.parameters())
+        """Weights of the backbone; an adapter, which an export merges into them, adds none."""
+        return sum(p.numel() for name, p in self.backbone.named_parameters() if not is_adapters(name))
 
     @property
     def config(self) -> Any:
@@ -195,6 +211,24 @@ class TextEncoder(nn.Module):
         place = starts.repeat_interleave(lengths) + positions(lengths)
         hidden = run_packed(self.backbone, ids[place.to(ids.device)], lengths)
         return pool_packed(hidden, lengths, self.pooling)[:, : self.dim]
+
+    @torch.no_grad()
+    def reference(self, tokens: Tokens) -> Tensor:
+        """What `forward` gives with the adapter off: the base's vectors, without a gradient and without dropout.
+
+        Args:
+            tokens: n ragged texts.
+
+        Returns:
+            (n, D).
+        """
+        training = self.training
+        self.eval()
+        try:
+            with adapter_off(self.backbone):
+                return self(tokens)
+        finally:
+            self.train(training)
 
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Tensor:

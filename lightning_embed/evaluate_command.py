@@ -91,8 +91,8 @@ def evaluate(
     Raises:
         UserError: Something of the user's is missing or wrong, in one line.
     """
-    _quiet()
-    chosen = _precisions(precisions)
+    quiet()
+    chosen = checked_precisions(precisions)
     _check_numbers(batch_size, shots, resamples)
     folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
     from lightning_embed.evaluation.local_tasks import read_tasks
@@ -115,16 +115,24 @@ def evaluate(
         ScoredModel(m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
         for m, spec in zip(loaded, models, strict=True)
     ]
-    evaluation = _evaluation(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
+    evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
     print_evaluation(evaluation, write_evaluation(evaluation, folder))
     encoded = sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
     return evaluation
 
 
-def _evaluation(
+def evaluation_of(
     scored: list[ScoredModel], tasks: Sequence[AbsTask], items: dict[str, dict[str, TaskItems]], resamples: int
 ) -> Evaluation:
+    """Puts what models scored together, and compares each with the first.
+
+    Args:
+        scored: The models and their grids.
+        tasks: What they were scored on.
+        items: Model -> task -> what its score is made of.
+        resamples: Of the bootstrap.
+    """
     from importlib.metadata import version
 
     from lightning_embed.evaluation.comparison import compare
@@ -171,7 +179,15 @@ class _Bars:
         self.progress.update(self.grid, completed=self.cells, description=f"{self.name}: {cell}")
 
 
-def _precisions(given: Sequence[str]) -> list[Precision]:
+def checked_precisions(given: Sequence[str]) -> list[Precision]:
+    """Precisions in the order of `PRECISIONS`.
+
+    Args:
+        given: Their names.
+
+    Raises:
+        UserError: One is unknown, or there is none.
+    """
     wrong = [precision for precision in given if precision not in PRECISIONS]
     if wrong or not given:
         raise UserError(f"precisions: expected some of {', '.join(PRECISIONS)}, got {wrong[0] if wrong else 'none'}")
@@ -200,7 +216,7 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences what a user can do nothing about."""
     import datasets
 

@@ -1,5 +1,6 @@
 """Writes an encoder as a sentence-transformers folder of stock modules, and proves that it gives the same vectors."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -11,25 +12,47 @@ from typing import Any
 
 import numpy as np
 
+from lightning_embed.adapter import merged
+from lightning_embed.backbone import change_rope_theta
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
+from lightning_embed.sharding import whole
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
+
+
+def as_exported(encoder: TextEncoder) -> TextEncoder:
+    """The encoder that an export is of: with `export_rope_theta`, where that is given; its weights are the encoder's own.
+
+    Args:
+        encoder: Any encoder whose weights are whole.
+    """
+    if encoder.export_rope_theta is None:
+        return encoder
+    weights: dict[int, Any] = {id(p): p for p in encoder.parameters()}
+    made = copy.deepcopy(encoder, weights | {id(encoder.tokenizer): encoder.tokenizer})
+    change_rope_theta(made.backbone, encoder.export_rope_theta, encoder.model)
+    made.rope_theta, made.export_rope_theta = encoder.export_rope_theta, None
+    return made
 
 
 def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None = None) -> None:
     """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
 
     Args:
-        encoder: What to save.
+        encoder: What to save, an adapter merged in; in a run with sharded weights every rank calls this, and rank 0 writes.
         folder: Where; an older export there is replaced.
         dense: ψ of the student's side, to give vectors in the teacher's space; None: the student's own.
 
     Raises:
         UserError: If the folder cannot be written.
     """
+    gathered = whole(encoder)
+    if gathered is None:
+        return
+    encoder = as_exported(gathered)
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers.utils import logging
@@ -38,8 +61,8 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-            plain, whole = Path(scratch) / "backbone", Path(scratch) / "model"
-            backbone: Any = encoder.backbone
+            plain, made = Path(scratch) / "backbone", Path(scratch) / "model"
+            backbone: Any = merged(encoder).backbone
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
@@ -54,10 +77,10 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
                 truncate_dim=None if whole_dim else encoder.dim,
                 device="cpu",
             )
-            model.save(str(whole), create_model_card=False)
+            model.save(str(made), create_model_card=False)
             if folder.exists():
                 shutil.rmtree(folder)
-            os.replace(whole, folder)
+            os.replace(made, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
     finally:
@@ -96,6 +119,7 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
     Raises:
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
     """
+    encoder = as_exported(encoder)
     return verify_folder(folder, texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")})
 
 

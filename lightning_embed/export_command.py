@@ -27,7 +27,9 @@ def parser() -> ToolParser:
         description="Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
     )
     made.add_argument("--config", action="config", help="settings as YAML")
-    made.add_argument("checkpoint", type=str, help="a .ckpt of a run, or the folder of a model")
+    made.add_argument(
+        "checkpoint", type=str, help="a .ckpt of a run, a file or a sharded folder, or the folder of a model"
+    )
     made.add_argument("out", type=str, help="folder to write")
     made.add_function_arguments(export, skip={"checkpoint", "out"})
     return made
@@ -67,7 +69,7 @@ def export(
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
-    from lightning_embed.export import export_encoder, verify_folder
+    from lightning_embed.export import as_exported, export_encoder, verify_folder
     from lightning_embed.model_card import model_card
 
     folder = Path(out).expanduser()
@@ -80,6 +82,7 @@ def export(
             raise UserError("onnx: a graph with the Dense module is not supported; export twice")
     compared = read_texts(Path(texts)) if texts else standard_texts()
     encoder, config, run_folder, source = _student(checkpoint, config_of_checkpoint)
+    encoder = as_exported(encoder)
     if dim is not None and not 1 <= dim <= encoder.dim:
         raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
     encoder.dim = dim or encoder.dim
@@ -140,9 +143,9 @@ def _student(
         from lightning_embed.encoder import TextEncoder
 
         return TextEncoder(str(path)).eval(), {}, None, None
-    from lightning_embed.checkpoint import config_of, load_student, read_config
+    from lightning_embed.checkpoint import config_of, is_checkpoint, load_student, read_config
 
-    if not path.is_file():
+    if not is_checkpoint(path):
         raise UserError(f"{path}: there is no such checkpoint, nor a model's folder with a config.json")
     settings = Path(config_of_checkpoint) if config_of_checkpoint else config_of(path)
     home = path.resolve().parent

@@ -1,4 +1,4 @@
-"""What a training step needs in memory, estimated from sizes alone: good to about a third, for one process without sharding.
+"""What a training step needs in memory on each device, estimated from sizes alone: good to about a third.
 
     weights      P·w                       gradients    4·T                      optimizer    8·T (AdamW's two moments)
     activations  N · [ Σ n·l · e·(k·H + m·I) + q·e·A · Σ n·l² ]
@@ -9,7 +9,18 @@ P parameters of w bytes, T of them trainable, N layers, H hidden, I intermediate
 included) in each chunk that is kept for the backward pass: all of the batch, or with checkpoint_chunks only the largest. e is 4 bytes,
 2 in mixed precision. The tensors of a layer that autograd keeps were counted on five families: k = 9 and m = 2 for BERT's kind, 12 and
 4 with a gated MLP; 13 and 17 instead of 9 and 12 in mixed precision (its norms stay float32); k + 2 with dropout. q matrices of
-attention are kept: none by a fused kernel, 1 without one, 3 with dropout and without one.
+attention are kept: none by a fused kernel, 1 without one, 3 with dropout and without one. With checkpoint_layers each layer keeps its
+input, 4·Σ n·l·H, and one layer of the largest chunk all of the above.
+
+On several devices B are the rows of one of them, M the documents of all, and
+
+    ddp          gradients 8·T: each lies in a bucket too, in which it is exchanged
+    fsdp2        weights P·w/S + e·(O + 2·L)    gradients 4·T/S + 4·(T/P)·max(O, L)    optimizer 8·T/S
+                 teacher with shard: P_t·w_t/S + e·(O_t + 2·L_t)
+
+with S devices that share the weights (W, or W / replicate with HSDP), L parameters of a layer and O of all that is outside of the
+layers. A layer and the next one are gathered whole, in e bytes; what is outside stays gathered, and of a group's gradient each device
+has all, in float32, until it is reduced. Activations and losses are not shared out, but each device has its own rows.
 """
 
 import os
@@ -20,6 +31,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_embed.backbone import layer_list
 from lightning_embed.losses.slices import SLICE
 
 Chunk = tuple[int, int]
@@ -44,6 +56,29 @@ class Size:
     """Whether it drops anything in training."""
     fused: bool = True
     """Whether attention keeps no matrix."""
+    layer: int = 0
+    """Parameters of its largest layer."""
+
+    @property
+    def outside(self) -> int:
+        """Parameters outside of its layers, most of them the table of tokens."""
+        return max(0, self.parameters - self.layers * self.layer)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How weights, gradients and optimizer state lie on the devices."""
+
+    ranks: int = 1
+    """W."""
+    shard: int = 0
+    """Devices that share them (FSDP2); 0: each has all."""
+
+    def __str__(self) -> str:
+        if not self.shard:
+            return "one device" if self.ranks == 1 else f"ddp on {self.ranks} devices"
+        groups = self.ranks // self.shard
+        return f"fsdp2 on {self.ranks} devices" + (f", replicate {groups} x shard {self.shard}" if groups > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -77,6 +112,7 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
         v for k, v in config.to_dict().items() if k.startswith("attention") and k.endswith(("dropout", "dropout_prob"))
     ]
     intermediate = int(getattr(config, "intermediate_size", 4 * hidden))
+    layers = [sum(p.numel() for p in layer.parameters()) for layer in layer_list(backbone)[1]]
     gated = any(name.endswith(("gate_proj", "mlp.Wi")) for name, _ in backbone.named_modules())
     fused = config._attn_implementation != "eager" and (on_gpu or not any(attention))
     return Size(
@@ -90,23 +126,32 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
         gated=gated,
         dropout=any(isinstance(rate, int | float) and rate > 0 for rate in rates),
         fused=fused,
+        layer=max(layers),
     )
 
 
-def activations(size: Size, chunks: Sequence[Chunk], mixed: bool = False) -> int:
-    """Bytes that the backward pass finds kept of some forwards.
+def activations(size: Size, chunks: Sequence[Chunk], mixed: bool = False, layers_again: bool = False) -> int:
+    """Bytes that the backward pass finds kept of some forwards, or keeps itself meanwhile.
 
     Args:
         size: The backbone.
         chunks: The forwards that are kept at once.
         mixed: Whether they run in mixed precision.
+        layers_again: Whether each layer is computed again (checkpoint_layers).
     """
+    if layers_again:
+        inputs = size.layers * 4 * size.hidden * sum(n * length for n, length in chunks)
+        return inputs + max((_kept_by_layer(size, [chunk], mixed) for chunk in chunks), default=0)
+    return size.layers * _kept_by_layer(size, chunks, mixed)
+
+
+def _kept_by_layer(size: Size, chunks: Sequence[Chunk], mixed: bool) -> int:
     each = 2 if mixed else 4
     wide = {(False, False): 9, (True, False): 12, (False, True): 13, (True, True): 17}[size.gated, mixed]
     token = (wide + 2 * size.dropout) * size.hidden + (4 if size.gated else 2) * size.intermediate
     matrices = 0 if size.fused else 3 if size.dropout else 1
     tokens, squares = sum(n * length for n, length in chunks), sum(n * length**2 for n, length in chunks)
-    return size.layers * each * (tokens * token + matrices * size.heads * squares)
+    return each * (tokens * token + matrices * size.heads * squares)
 
 
 def passing(size: Size, chunk: Chunk, mixed: bool = False) -> int:
@@ -121,6 +166,32 @@ def passing(size: Size, chunk: Chunk, mixed: bool = False) -> int:
     return (2 if mixed else 4) * chunk[0] * chunk[1] * wide
 
 
+def held(size: Size, layout: Layout, mixed: bool) -> int:
+    """Bytes of a backbone's weights on one device at the height of a step.
+
+    Args:
+        size: The backbone.
+        layout: How they lie on the devices.
+        mixed: Whether it runs in mixed precision, with which each weight has a 2-byte copy, or is gathered as one.
+    """
+    if not layout.shard:
+        return size.weight_bytes + 2 * size.parameters * mixed
+    return -(-size.weight_bytes // layout.shard) + (2 if mixed else 4) * (size.outside + 2 * size.layer)
+
+
+def gradient_bytes(size: Size, layout: Layout) -> int:
+    """Bytes of the gradients on one device at the height of a step.
+
+    Args:
+        size: The backbone.
+        layout: How they lie on the devices.
+    """
+    if not layout.shard:
+        return (8 if layout.ranks > 1 else 4) * size.trainable
+    group = max(size.outside, size.layer) * size.trainable // size.parameters
+    return 4 * -(-size.trainable // layout.shard) + 4 * group
+
+
 def estimate(
     student: Size,
     chunks: Sequence[Chunk],
@@ -129,24 +200,35 @@ def estimate(
     anchors: int = 0,
     documents: int = 0,
     mixed: bool = False,
+    layout: Layout = Layout(),
+    layers_again: bool = False,
+    shard_teacher: bool = False,
 ) -> Memory:
-    """What one step needs on one rank.
+    """What one step needs on one device.
 
     Args:
         student: Its backbone.
         chunks: Its forwards that are kept at once.
         teacher: The teacher's backbone, if it is loaded.
         teacher_chunk: The teacher's largest forward.
-        anchors: B, this rank's rows.
-        documents: M, documents of all ranks.
-        mixed: Whether it runs in mixed precision, with which each weight has a 2-byte copy.
+        anchors: B, this device's rows.
+        documents: M, documents of all devices.
+        mixed: Whether it runs in mixed precision.
+        layout: How weights, gradients and optimizer state lie on the devices.
+        layers_again: Whether the student computes each layer again in the backward pass (checkpoint_layers).
+        shard_teacher: Whether the teacher's weights are shared out as the student's are.
     """
+    teachers = 0
+    if teacher is not None:
+        shared = shard_teacher and layout.shard > 0
+        teachers = held(teacher, layout, mixed) if shared else teacher.weight_bytes
+        teachers += passing(teacher, teacher_chunk, mixed)
     return Memory(
-        weights=student.weight_bytes + 2 * student.parameters * mixed,
-        gradients=4 * student.trainable,
-        optimizer=8 * student.trainable,
-        activations=activations(student, chunks, mixed),
-        teacher=0 if teacher is None else teacher.weight_bytes + passing(teacher, teacher_chunk, mixed),
+        weights=held(student, layout, mixed),
+        gradients=gradient_bytes(student, layout),
+        optimizer=8 * -(-student.trainable // max(1, layout.shard)),
+        activations=activations(student, chunks, mixed, layers_again),
+        teacher=teachers,
         losses=4 * 3 * (anchors + documents) * student.hidden + 4 * 3 * min(anchors * documents, max(SLICE, documents)),
     )
 

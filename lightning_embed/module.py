@@ -1,14 +1,17 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from lightning_embed.adapter_checkpoint import check_base, leave_base_out, note_base
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
+from lightning_embed.distributed import most
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
@@ -16,8 +19,9 @@ from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
 from lightning_embed.requirements import Given, check_sources
-from lightning_embed.resume import settle
+from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
+from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 
@@ -78,8 +82,16 @@ class EmbeddingModule(L.LightningModule):
             projection.fit_to(student.dim, teacher.dim)
         self.projection = projection
         for name, term in losses.items():
+            who = f"loss '{name}' ({type(term.loss).__name__})"
             if "teacher" in term.loss.requires and teacher is None:
-                raise UserError(f"loss '{name}' ({type(term.loss).__name__}) requires a teacher; give model.teacher")
+                raise UserError(f"{who} requires a teacher; give model.teacher")
+            if "reference" in term.loss.requires and student.adapter is None:
+                raise UserError(
+                    f"{who} requires a reference, the student with its adapter off; give student.adapter, e.g. {{rank: 32}}"
+                )
+        if student.base is not None:
+            leave_base_out(self)
+            self.strict_loading = False  # `check_base` is as strict about all that trains
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
 
@@ -97,9 +109,14 @@ class EmbeddingModule(L.LightningModule):
         named = [term.loss.requires | term.loss.uses for term in self.terms.values()]
         return frozenset(role for role in ROLES if any({"teacher", role} <= names for names in named))
 
-    def active(self) -> dict[str, tuple[EmbeddingLoss, float]]:
-        """The losses whose weight is not 0 at this step, with their weights."""
-        weighted = {name: (term.loss, term.weight_at(self.global_step)) for name, term in self.terms.items()}
+    def active(self, batch: TokenBatch) -> dict[str, tuple[EmbeddingLoss, float]]:
+        """The losses that are for a batch and whose weight is not 0 at this step, with their weights.
+
+        Args:
+            batch: B rows, on every rank of the same source.
+        """
+        terms = {name: term for name, term in self.terms.items() if term.takes(batch.columns)}
+        weighted = {name: (term.loss, term.weight_at(self.global_step)) for name, term in terms.items()}
         return {name: (loss, weight) for name, (loss, weight) in weighted.items() if weight != 0}
 
     def encode(self, batch: TokenBatch, losses: Iterable[EmbeddingLoss]) -> EmbeddingBatch:
@@ -112,11 +129,14 @@ class EmbeddingModule(L.LightningModule):
         named = [loss.requires | loss.uses for loss in losses]
         roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
         guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
+        referred = [role for role in roles if any("reference" in n and role in n for n in named)]
+        reference = split(self.student.reference, batch.student, referred) if referred else {}
         vectors = split(self.student, batch.student, roles)
         teacher = teacher_vectors(self.teacher, batch, guided)
         return EmbeddingBatch(
             student={role: v.float() for role, v in vectors.items()},
             teacher=teacher,
+            reference={role: v.float() for role, v in reference.items()},
             projection=self.projection,
             keys=batch.keys,
             negative_counts=batch.negative_counts,
@@ -129,7 +149,7 @@ class EmbeddingModule(L.LightningModule):
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """The weighted sum of the losses; stops with a clear message where one is not finite."""
-        active = self.active()
+        active = self.active(batch)
         vectors = self.encode(batch, [loss for loss, _ in active.values()])
         values: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, enabled=False):
@@ -139,8 +159,10 @@ class EmbeddingModule(L.LightningModule):
             total = torch.stack([weight * values[name] for name, (_, weight) in active.items()]).sum() if active else 0
         if not isinstance(total, Tensor):
             raise UserError(
-                f"no loss has a weight other than 0 at step {self.global_step}; mend the schedule of `losses`"
+                f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
+                "mend the schedule of `losses`"
             )
+        total = total + self._idle()
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         if batch.texts_cut:
@@ -151,6 +173,12 @@ class EmbeddingModule(L.LightningModule):
             logged |= {f"weight/{name}": weight for name, (_, weight) in active.items()}
             self.log_dict(logged, batch_size=len(batch), sync_dist=self.trainer.world_size > 1)
         return total
+
+    def _idle(self) -> Tensor:
+        """0 that hangs on all that trains beside the student: DDP waits for every gradient, those of losses that rest included."""
+        heads = [self.losses] if self.projection is None else [self.losses, self.projection]
+        trained = [p for head in heads for p in head.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+        return torch.stack([0 * p.sum() for p in trained]).sum() if trained else torch.zeros((), device=self.device)
 
     def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
         bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or [
@@ -169,9 +197,9 @@ class EmbeddingModule(L.LightningModule):
             sources: What each training source gives.
             steps: Optimizer steps that will be done; None: no end.
         """
-        losses = {name: term.loss for name, term in self.terms.items() if term.runs_before(steps)}
-        vectors = {"teacher": self.teacher, "projection": self.projection}
-        check_sources(losses, sources, [name for name, there in vectors.items() if there is not None])
+        terms = {name: term for name, term in self.terms.items() if term.runs_before(steps)}
+        vectors = {"teacher": self.teacher, "reference": self.student.adapter, "projection": self.projection}
+        check_sources(terms, sources, [name for name, there in vectors.items() if there is not None])
 
     def on_fit_start(self) -> None:
         """Looks whether the sources give what the losses require, and calls the losses' hooks."""
@@ -192,14 +220,33 @@ class EmbeddingModule(L.LightningModule):
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
 
+    def configure_model(self) -> None:
+        """Shards the weights over the devices, where the strategy does so; Lightning may call it again."""
+        strategy, asked = self.trainer.strategy, getattr(self.teacher, "shard", False)
+        if isinstance(strategy, FSDP2):
+            teacher = self.teacher if asked and isinstance(self.teacher, FrozenEncoder) else None
+            strategy.shard_weights(self.student, [self.projection, *self.losses.values()], teacher)
+        elif asked:
+            raise UserError("teacher: shard: true needs --trainer.strategy fsdp2; leave it out, or take that strategy")
+
+    def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Lets dropout be what it would be had the run never stopped."""
+        seed_batch(self.trainer)
+
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Calls the losses' hooks after the optimizer's step."""
         for term in self.terms.values():
             term.loss.on_step_end(self, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes down how far the run is, so that it can go on exactly."""
+        """Writes down how far the run is, so that it can go on exactly, and which base an adapter belongs to."""
         settle(self.trainer, checkpoint)
+        note_base(self.student, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises `UserError` if the checkpoint is another student's or another base's adapter."""
+        trained = [name for name, p in self.named_parameters() if p.requires_grad]
+        check_base(self.student, checkpoint, trained, "the checkpoint")
 
     def _evaluate(self, batch: TokenBatch) -> None:
         vectors = split(self.student, batch.student, [ANCHOR, POSITIVE])
@@ -257,13 +304,17 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     """
     vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
     missing = [role for role in roles if role not in vectors]
+    anchor = batch.student[ANCHOR]
+    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    if someone and not missing and teacher is not None:
+        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:
         found = split(teacher, batch.teacher, missing)
         vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
     return vectors
 
 
-def split(encoder: nn.Module, columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
+def split(encoder: Callable[[Tokens], Tensor], columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
     """Encodes several columns in one go and gives each its vectors: role -> (n, D).
 
     Args:

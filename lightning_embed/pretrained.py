@@ -20,6 +20,7 @@ class FolderSettings:
     pooling: str | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     max_length: int | None = None
+    dim: int | None = None
 
 
 def locate(model: str) -> Path:
@@ -95,7 +96,7 @@ def require_weights(model: str, folder: Path) -> None:
 
 
 def read_settings(folder: Path) -> FolderSettings:
-    """Reads the pooling, prompts and length that a sentence-transformers folder lays down.
+    """Reads the pooling, prompts, length and size that a sentence-transformers folder lays down.
 
     Args:
         folder: A model folder; one without modules.json is a bare backbone and says nothing.
@@ -115,9 +116,17 @@ def read_settings(folder: Path) -> FolderSettings:
             raise UserError(
                 f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)"
             )
-    prompts = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
+    whole = _json(folder / "config_sentence_transformers.json", {})
+    prompts = {role: prompt for role, prompt in (whole.get("prompts") or {}).items() if prompt}
     length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
-    return FolderSettings(pooling, {k: v for k, v in prompts.items() if v}, length)
+    return FolderSettings(pooling, prompts, length or _longest(folder), whole.get("truncate_dim"))
+
+
+def _longest(folder: Path) -> int | None:
+    """Where the tokenizer's config lets it cut, which is where sentence-transformers 6 writes its max_seq_length."""
+    length = _json(folder / "tokenizer_config.json", {}).get("model_max_length")
+    positions = _json(folder / "config.json", {}).get("max_position_embeddings") or float("inf")
+    return int(length) if length and length < min(positions, 1_000_000) else None
 
 
 def _pooling(path: Path) -> str:

@@ -18,6 +18,17 @@ class Requiring(Protocol):
     uses: frozenset[str]
 
 
+class Term(Protocol):
+    """A loss with the batches that it is for."""
+
+    @property
+    def loss(self) -> Requiring:
+        """The loss."""
+
+    def takes(self, there: Set[str]) -> bool:
+        """Whether it is for batches with these roles and columns."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What the batches of a source carry."""
@@ -66,16 +77,22 @@ def refuse(name: str, loss: Requiring, given: Given) -> None:
         )
 
 
-def check_sources(losses: Mapping[str, Requiring], sources: Iterable[Given], vectors: Iterable[str]) -> None:
+def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: Iterable[str]) -> None:
     """Raises `UserError` at the first source that lacks what a loss requires: before the first step, not at that source's first turn.
 
     Args:
-        losses: Name -> loss, of those that will be called.
+        terms: Name -> loss, of those that will be called.
         sources: What each training source gives.
         vectors: Which of `teacher`, `reference` and `projection` the module has.
     """
     vectors = tuple(vectors)
     for given in sources:
         columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
-        for name, loss in losses.items():
+        there = given.roles | {what for what, roles in given.columns.items() if roles}
+        taken = {name: term.loss for name, term in terms.items() if term.takes(there)}
+        if terms and not taken:
+            raise UserError(
+                f"source '{given.source}' has {', '.join(sorted(there))}, and no loss is for such batches: mend `when`, or drop it"
+            )
+        for name, loss in taken.items():
             refuse(name, loss, Given(given.source, given.roles, columns))

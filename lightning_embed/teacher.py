@@ -1,5 +1,6 @@
 """Teachers: an encoder that is loaded when it is first needed, and one that is known by its stored vectors alone."""
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -16,13 +17,37 @@ class FrozenEncoder(TextEncoder):
     """A `TextEncoder` that never trains, and whose weights are loaded when they are first used.
 
     Tokenizer, prompts, sizes and identity are known before; that the weight files are there and whole is checked at once. So a run
-    whose teacher vectors are all in the store never loads the teacher. Its arguments are those of `TextEncoder`.
+    whose teacher vectors are all in the store never loads the teacher. Its arguments are those of `TextEncoder`, and one.
+
+    Args:
+        shard: Whether its weights are sharded over the devices, with the strategy `fsdp2`; else each device holds them whole.
+        settings: The arguments of `TextEncoder`.
     """
 
     outline: nn.Module
     required = False
+    _then: Callable[[TextEncoder], None] | None = None
+
+    def __init__(self, *settings: Any, shard: bool = False, **named_settings: Any) -> None:
+        # handed on, against the house's custom: a second list of the same fifteen arguments would soon be another one
+        super().__init__(*settings, **named_settings)
+        self.shard = shard
+
+    def when_loaded(self, function: Callable[[TextEncoder], None]) -> None:
+        """Has a function called with this encoder once its weights are in memory, which may be now.
+
+        Args:
+            function: Such as one that shards them.
+        """
+        self._then = function
+        if self.loaded:
+            function(self)
 
     def _build(self) -> nn.Module:
+        if self.adapter is not None:
+            raise UserError(
+                f"teacher '{self.model}': an adapter trains, and a teacher does not; leave teacher.adapter out"
+            )
         # an empty buffer: it moves with .to(device), and so tells where weights that come later belong
         self.register_buffer("_place", torch.empty(0), persistent=False)
         if self.random_init:  # what random numbers give depends on when they are drawn: now, as for any encoder
@@ -33,13 +58,16 @@ class FrozenEncoder(TextEncoder):
         return outline
 
     def _load(self) -> nn.Module:
-        return super()._load().to(self.device).eval().requires_grad_(False)
+        backbone = super()._load().eval().requires_grad_(False)
+        return backbone if self._then is not None else backbone.to(self.device)  # shards go there one by one
 
     def __getattr__(self, name: str) -> Any:
         """Loads the backbone for whoever asks for it first; torch's modules come here for what they do not have yet."""
         if name == "backbone" and not self.loaded:
             with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a run draws alike, loaded or not
                 self.backbone = self._load()
+                if self._then is not None:
+                    self._then(self)
         return super().__getattr__(name)
 
     @property

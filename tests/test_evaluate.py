@@ -365,7 +365,7 @@ HEAD = "query-id\tcorpus-id\tscore\n"
         (with_judgements(HEAD + "q0\td0\t0\n"), "no query has a relevant document"),
         (with_judgements(HEAD + "q0\td0\t1\nq0\tnone\t1\n"), "test.tsv, line 3: the id 'none' is not in corpus.jsonl"),
         (with_judgements(HEAD + "none\td0\t1\n"), "test.tsv, line 2: the id 'none' is not in queries.jsonl"),
-        (with_judgements(HEAD + "q0\td0\n"), "test.tsv, line 2: expected query-id, corpus-id and a whole number"),
+        (with_judgements(HEAD + "q0\td0\n"), "test.tsv, line 2: expected query-id, corpus-id and a number"),
         (one_class, "at least two classes are needed, got only 'c'"),
         (lambda p: labelled(p / "a.jsonl"), "classification or clustering?"),
         (lambda p: p / "none.jsonl", "there is no file or folder"),

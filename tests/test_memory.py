@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_embed.losses.slices import SLICE
-from lightning_embed.memory import Size, activations, estimate, size_of
+from lightning_embed.memory import Layout, Size, activations, estimate, held, size_of
 
 PLAIN = Size(parameters=1000, trainable=900, weight_bytes=4000, layers=2, hidden=8, intermediate=32, heads=4)
 
@@ -30,6 +30,43 @@ def test_a_step_by_hand() -> None:
     assert estimate(PLAIN, [(3, 5)], mixed=True).weights == 4000 + 2 * 1000
     many = estimate(PLAIN, [(3, 5)], anchors=10**5, documents=10**5)
     assert many.losses == 12 * 2 * 10**5 * 8 + 12 * SLICE  # the matrix is never whole
+
+
+LAYERED = Size(
+    parameters=1000, trainable=1000, weight_bytes=4000, layers=2, hidden=8, intermediate=32, heads=4, layer=300
+)
+
+
+def test_a_step_under_ddp_by_hand() -> None:
+    found = estimate(LAYERED, [(3, 5)], layout=Layout(ranks=2))
+    assert (found.weights, found.gradients, found.optimizer) == (4000, 8000, 8000)
+
+
+def test_a_step_under_fsdp2_by_hand() -> None:
+    # 4 devices share all; 1000 - 2*300 = 400 parameters are outside of the layers
+    found = estimate(LAYERED, [(3, 5)], LAYERED, layout=Layout(ranks=4, shard=4))
+    assert LAYERED.outside == 400
+    assert found.weights == 1000 + 4 * (400 + 2 * 300)
+    assert found.gradients == 4 * 250 + 4 * 400
+    assert found.optimizer == 8 * 250 and found.teacher == 4000
+    assert found.activations == estimate(LAYERED, [(3, 5)]).activations
+    # HSDP: 2 groups of 2; in mixed precision what is gathered has 2 bytes; a sharded teacher
+    found = estimate(LAYERED, [(3, 5)], LAYERED, mixed=True, layout=Layout(ranks=4, shard=2), shard_teacher=True)
+    assert found.weights == 2000 + 2 * (400 + 2 * 300) == found.teacher
+    assert found.gradients == 4 * 500 + 4 * 400 and found.optimizer == 8 * 500
+    # an adapter: a tenth trains
+    small = Size(1000, 100, 4000, 2, 8, 32, 4, layer=300)
+    assert estimate(small, [(3, 5)], layout=Layout(4, 4)).gradients == 4 * 25 + 4 * 40
+    assert held(LAYERED, Layout(), mixed=True) == 4000 + 2000
+
+
+def test_layers_computed_again_keep_their_inputs_and_one_layer() -> None:
+    assert activations(PLAIN, [(3, 5), (2, 4)], layers_again=True) == 2 * 4 * 8 * 23 + 15 * 136 * 4
+
+
+def test_the_layouts_in_words() -> None:
+    said = [str(layout) for layout in (Layout(), Layout(2), Layout(4, 4), Layout(4, 2))]
+    assert said == ["one device", "ddp on 2 devices", "fsdp2 on 4 devices", "fsdp2 on 4 devices, replicate 2 x shard 2"]
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "eurobert", "qwen3", "llama"])

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
+from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed import global_sum, rank
 from lightning_embed.encoder import TextEncoder
@@ -18,8 +20,10 @@ from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport
 from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule, split, teacher_vectors
 from lightning_embed.pretrained import folder_bytes
+from lightning_embed.sharding import full_state, is_fsdp, whole
 from lightning_embed.teacher import StoredTeacher
 
 METRIC = "ndcg@10"
@@ -96,10 +100,13 @@ class Report(L.Callback):
         teacher = pl_module.teacher
         teachers = self._grid(trainer, teacher) if self._knows(trainer, teacher, "test") else []  # type: ignore[arg-type]
         reference = self._validated(trainer, teacher) if self._knows(trainer, teacher, "validation") else None  # type: ignore[arg-type]
-        if trainer.is_global_zero:
-            assert isinstance(pl_module, EmbeddingModule)
+        assert isinstance(pl_module, EmbeddingModule)
+        student = whole(pl_module.student)
+        projection = None if pl_module.projection is None else full_state(pl_module.projection)
+        if student is not None and trainer.is_global_zero:
             before = [GridRow(**row) for row in self.before]
-            self._finish(trainer, pl_module, {TEACHER: teachers, BEFORE: before, AFTER: after}, reference)
+            grids = {TEACHER: teachers, BEFORE: before, AFTER: after}
+            self._finish(trainer, pl_module, student, projection, grids, reference)
         trainer.strategy.barrier()
 
     @staticmethod
@@ -136,29 +143,47 @@ class Report(L.Callback):
         encoder.eval()
         for batch in batches:
             moved = batch.to(device)
-            with torch.inference_mode():
+            with torch.no_grad():  # not inference mode: sharded weights that were gathered in it could not train
                 vectors = split(encoder, moved.student, roles) if own else teacher_vectors(encoder, moved, roles)
             metric.update(vectors[ANCHOR], vectors[POSITIVE], moved.keys[POSITIVE])
         encoder.train(training)
         return metric
 
     def _finish(
-        self, trainer: L.Trainer, module: EmbeddingModule, grids: dict[str, list[GridRow]], reference: float | None
+        self,
+        trainer: L.Trainer,
+        module: EmbeddingModule,
+        student: TextEncoder,
+        projection: dict[str, Tensor] | None,
+        grids: dict[str, list[GridRow]],
+        reference: float | None,
     ) -> None:
-        """Exports the student and proves the export, then writes and prints the report (rank 0)."""
+        """Exports the student and proves the export, then writes and prints the report (rank 0, which has it whole)."""
         from lightning_embed.evaluation.report import print_report, write_report
 
         folder = Path(trainer.default_root_dir)
         artefacts, notes, exported = {"checkpoint": str(folder / "checkpoints" / "last.ckpt")}, [], ""
+        for average in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(average, AverageCheckpoints) and average.saved:
+                artefacts["averaged checkpoint"] = average.saved
+                notes.append(
+                    "The student after is the average of its weights at steps {:,} and {:,}.".format(*average.steps)
+                )
         if self.export:
             from lightning_embed.export import export_encoder, verify_export
 
             exported = str(folder / "model")
-            export_encoder(module.student, folder / "model")
+            export_encoder(student, folder / "model")
+            if projection is not None:
+                write_projection(projection, folder)
             if grids[AFTER]:
-                least = verify_export(module.student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
+                least = verify_export(student, folder / "model", self._texts(trainer, VERIFIED_TEXTS))
                 notes.append(
                     f"Loaded again in a new process, the exported model gives the same vectors (least cosine {least:.6f})."
+                )
+            if student.export_rope_theta is not None:
+                notes.append(
+                    f"The exported model has rope_theta {student.export_rope_theta:g}; the scores are those of the θ of training."
                 )
         lengths = {rows.source.title: rows.source.max_length for rows in _data(trainer).rows("train")}
         notes += [
@@ -166,8 +191,9 @@ class Report(L.Callback):
             f"{lost:,} tokens were lost."
             for title, (texts, lost) in self.cut.items()
         ]
+        student.to(module.device)  # the copy of a sharded one is in main memory
         models = []
-        for name, encoder in ((TEACHER, module.teacher), (BEFORE, module.student), (AFTER, module.student)):
+        for name, encoder in ((TEACHER, module.teacher), (BEFORE, student), (AFTER, student)):
             if isinstance(encoder, StoredTeacher):
                 models.append(ModelReport(name, encoder.dim, grid=grids[name]))
             elif encoder is not None and (grids[name] or name != BEFORE):
@@ -196,7 +222,7 @@ class Report(L.Callback):
         self, trainer: L.Trainer, name: str, encoder: TextEncoder, grid: list[GridRow], exported: str
     ) -> ModelReport:
         size = folder_bytes(encoder.folder) if name == TEACHER else folder_bytes(exported) if exported else None
-        timed = grid and name != BEFORE and getattr(encoder, "loaded", True)
+        timed = grid and name != BEFORE and getattr(encoder, "loaded", True) and not is_fsdp(encoder)
         return ModelReport(
             name,
             encoder.dim,

@@ -1,15 +1,33 @@
-"""How quick training is: rows and tokens a second, in the progress bar and the logs."""
+"""How quick training is, and what memory it takes: in the progress bar and the logs."""
 
+import resource
+import sys
 import time
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 
 from lightning_embed.batch import TokenBatch
+from lightning_embed.distributed import most
+from lightning_embed.messages import note
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has had so far: of the GPU what torch allocated, else all that is resident.
+
+    Args:
+        device: Where it trains.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Throughput(L.Callback):
-    """Logs `rows/s` and `tokens/s` of all ranks, over the steps since the last log.
+    """Logs `rows/s` and `tokens/s` of all ranks, over the steps since the last log, and `memory/peak_gb` after the first step.
+
+    That is of the rank that needs most; on a CPU it has Python and its libraries in it. `doctor` estimates it before a run.
 
     Args:
         every: Steps between two readings.
@@ -17,7 +35,10 @@ class Throughput(L.Callback):
 
     def __init__(self, every: int = 10) -> None:
         self.every = every
+        self._measured = False
         self._begin()
+
+    _first = 1
 
     def _begin(self) -> None:
         self.rows = self.tokens = self.steps = 0
@@ -25,6 +46,7 @@ class Throughput(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
+        self._measured, self._first = False, trainer.global_step + 1
         self._begin()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -35,6 +57,12 @@ class Throughput(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts a batch, and logs every so many."""
+        if not self._measured and trainer.global_step >= self._first:
+            self._measured = True
+            peak = most(peak_bytes(pl_module.device), pl_module.device) / 1e9
+            for logger in trainer.loggers:
+                logger.log_metrics({"memory/peak_gb": peak}, step=trainer.global_step - 1)
+            note(f"the first step is done; until now at most {peak:.2f} GB of memory were taken on a device")
         if not isinstance(batch, TokenBatch):
             return
         self.rows, self.tokens, self.steps = self.rows + len(batch), self.tokens + batch.token_count, self.steps + 1

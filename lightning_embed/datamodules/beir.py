@@ -2,15 +2,57 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_embed.datamodules.files import json_lines, open_text
 from lightning_embed.errors import UserError
 from lightning_embed.messages import note
 
 
-def _one_of(folder: Path, name: str) -> Path | None:
+class Judgement(NamedTuple):
+    """How well a document answers a query."""
+
+    line: int
+    """Where it stands in its file, from 1."""
+    query: str
+    document: str
+    grade: float
+
+
+def one_of(folder: Path, name: str) -> Path | None:
+    """A file of a folder, compressed or not; None where there is none.
+
+    Args:
+        folder: The folder.
+        name: Its name without .gz or .zst.
+    """
     return next((f for f in (folder / name, folder / f"{name}.gz", folder / f"{name}.zst") if f.is_file()), None)
+
+
+def judgements(file: Path) -> Iterator[Judgement]:
+    """The lines of qrels/SPLIT.tsv: query, document and grade, or TREC's four columns; a head and blank lines are passed over.
+
+    Args:
+        file: The judgements.
+
+    Raises:
+        UserError: If a line has another form.
+    """
+    with open_text(str(file)) as lines:
+        for number, line in enumerate(lines, start=1):
+            cells = line.rstrip("\r\n").split("\t")
+            head = number == 1 and not cells[-1].lstrip("-").replace(".", "", 1).isdigit()
+            if head or not line.strip():
+                continue
+            try:
+                query, *iteration, document, grade = cells
+                if len(iteration) > 1:
+                    raise ValueError
+                yield Judgement(number, query, document, float(grade))
+            except ValueError:
+                raise UserError(
+                    f"{file}, line {number}: expected query-id, corpus-id and a number between tabs, got {line.strip()[:60]!r}"
+                ) from None
 
 
 def is_beir(folder: Path) -> bool:
@@ -19,7 +61,7 @@ def is_beir(folder: Path) -> bool:
     Args:
         folder: The folder.
     """
-    return _one_of(folder, "corpus.jsonl") is not None and _one_of(folder, "queries.jsonl") is not None
+    return one_of(folder, "corpus.jsonl") is not None and one_of(folder, "queries.jsonl") is not None
 
 
 def files(folder: Path, split: str, title: str) -> list[Path]:
@@ -35,7 +77,7 @@ def files(folder: Path, split: str, title: str) -> list[Path]:
     """
     found: list[Path] = []
     for name in ("corpus.jsonl", "queries.jsonl"):
-        file = _one_of(folder, name)
+        file = one_of(folder, name)
         if file is None:
             raise UserError(f"source '{title}': {folder} has no {name}, which BEIR's layout asks for")
         found.append(file)
@@ -68,20 +110,9 @@ def rows(folder: Path, split: str, title: str) -> Iterator[dict[str, Any]]:
     """
     corpus, queries, judged = files(folder, split, title)
     relevant: dict[str, dict[str, int]] = {}
-    with open_text(str(judged)) as lines:
-        for number, line in enumerate(lines, start=1):
-            cells = line.rstrip("\r\n").split("\t")
-            if number == 1 and not cells[-1].lstrip("-").replace(".", "", 1).isdigit():
-                continue  # the head
-            try:
-                query, document, score = cells[0], cells[-2], float(cells[-1])
-            except (ValueError, IndexError):
-                raise UserError(
-                    f"source '{title}': {judged}, line {number}: expected query id, document id and score between tabs, "
-                    f"got {line.strip()[:60]!r}"
-                ) from None
-            if score > 0:
-                relevant.setdefault(query, {})[document] = number
+    for line, query, document, grade in judgements(judged):
+        if grade > 0:
+            relevant.setdefault(query, {})[document] = line
     if not relevant:
         raise UserError(f"source '{title}': {judged}: not one judgement is above 0")
     wanted = {document for documents in relevant.values() for document in documents}

@@ -123,9 +123,10 @@ def plan_advice(found: Diagnosis) -> Iterable[str]:
                 "raise max_steps, or leave it so if that is meant"
             )
     if found.memory_there is not None and found.memory.total > found.memory_there:
+        ways = ", ".join(f"{setting} ({size(total)})" for setting, total in found.memory_changes)
         yield (
-            f"the longest batch needs about {size(found.memory.total)}, and there are {size(found.memory_there)}: set the "
-            "student's checkpoint_chunks: true, or lower its max_tokens or the batch size"
+            f"the longest batch needs about {size(found.memory.total)} on each device ({found.layout}), and there are "
+            f"{size(found.memory_there)}: set {ways + ', or ' if ways else ''}a smaller batch; several add up"
         )
 
 

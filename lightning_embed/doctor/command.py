@@ -82,14 +82,30 @@ def run_of(trainer: Any) -> Run:
         trainer: The namespace of its settings.
     """
     gpus = torch.cuda.device_count() if trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    ranks = devices(trainer.devices, gpus) * (trainer.num_nodes or 1)
     return Run(
         max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
         max_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
         accumulate=trainer.accumulate_grad_batches or 1,
-        ranks=devices(trainer.devices, gpus) * (trainer.num_nodes or 1),
+        ranks=ranks,
         on_gpu=gpus > 0,
-        mixed="mixed" in str(trainer.precision),
+        mixed="mixed" in str(trainer.precision) or str(trainer.precision) in ("bf16", "16"),
+        shard=shard(trainer.strategy, ranks),
     )
+
+
+def shard(strategy: Any, ranks: int) -> int:
+    """How many devices share the weights; 0 where each has all.
+
+    Args:
+        strategy: trainer.strategy: a name, or what has a `class_path`.
+        ranks: W.
+    """
+    name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
+    if name.rpartition(".")[2].lower() != "fsdp2":
+        return 0
+    settings = getattr(strategy, "init_args", None) or {}
+    return settings.get("shard") or max(1, ranks // (settings.get("replicate") or 1))
 
 
 def devices(asked: Any, gpus: int) -> int:

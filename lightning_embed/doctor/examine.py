@@ -5,19 +5,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.rows import Rows
 from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice, store_advice
 from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
+from lightning_embed.doctor.memory import changes, longest_need
 from lightning_embed.doctor.store import store_facts
 from lightning_embed.doctor.texts import scan, source_facts
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
-from lightning_embed.memory import Memory, available, estimate, size_of
+from lightning_embed.memory import Layout, available
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.pretrained import read_settings
 
@@ -37,6 +36,13 @@ class Run:
     on_gpu: bool
     mixed: bool
     """Whether it runs in mixed precision."""
+    shard: int = 0
+    """Devices that share the weights (fsdp2); 0: each has all."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the weights lie on the devices."""
+        return Layout(self.ranks, self.shard)
 
     def batches(self, per_epoch: int) -> int | None:
         """Batches that it trains on; None: no end is set.
@@ -84,7 +90,9 @@ def examine(
         if split == "train":
             batches.append(batch_facts(whole, share, number, sources[-1].characters, characters, turns[number], ask))
     tell("the teacher store")
-    memory, memory_of = _memory(module, batches, run, [source.title for source in sources])
+    need, memory_of = longest_need(
+        module, batches, [source.title for source in sources], run.layout, run.mixed, run.on_gpu
+    )
     there = available(run.on_gpu)
     found = Diagnosis(
         sources=sources,
@@ -93,8 +101,10 @@ def examine(
         steps=steps,
         ranks=run.ranks,
         contrastive=ask.contrast is not None,
-        memory=memory,
+        memory=need.memory(),
         memory_of=memory_of,
+        layout=str(run.layout),
+        memory_changes=list(changes(need)),
         memory_there=there if there is None or run.on_gpu else there // run.ranks,
         store=store_facts(module, data, SPLITS),
     )
@@ -127,23 +137,6 @@ def _ask(student: TextEncoder, losses: list[EmbeddingLoss]) -> Ask:
         checkpoint_chunks=student.checkpoint_chunks,
         contrast=contrasts[0] if contrasts else None,
     )
-
-
-def _memory(module: EmbeddingModule, batches: list[BatchFacts], run: Run, titles: list[str]) -> tuple[Memory, str]:
-    """What the batch that needs most needs, and its source."""
-    student = size_of(module.student.backbone, run.on_gpu)
-    teacher = size_of(_outline(module.teacher), run.on_gpu) if isinstance(module.teacher, TextEncoder) else None
-    found = []
-    for batch, title in zip(batches, titles, strict=False):
-        largest = max(batch.chunks, key=lambda chunk: chunk[0] * chunk[1])
-        documents = round(batch.documents) + 1
-        found.append((estimate(student, batch.chunks, teacher, largest, batch.anchors, documents, run.mixed), title))
-    return max(found, key=lambda one: one[0].total)
-
-
-def _outline(encoder: TextEncoder) -> nn.Module:
-    """A backbone's sizes, without loading one that is loaded late."""
-    return getattr(encoder, "outline", None) or encoder.backbone
 
 
 def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModule) -> Iterable[str]:

@@ -157,6 +157,10 @@ class Diagnosis:
     """The source whose longest batch it is."""
     memory_there: int | None
     """Bytes that there are."""
+    layout: str = ""
+    """How the weights lie on the devices, in words."""
+    memory_changes: list[tuple[str, int]] = field(default_factory=list)
+    """Settings, and what that batch needs with each of them instead."""
     store: StoreFacts | None = None
     """What the teacher store has and lacks; None where no loss wants the teacher's vectors."""
     warnings: list[str] = field(default_factory=list)

@@ -102,7 +102,10 @@ class _Page:
         there = f" of {size(found.memory_there)}" if found.memory_there is not None else ""
         longest = next(b for s, b in zip(found.sources, found.batches, strict=False) if s.title == found.memory_of)
         kind = "the longest batch of an epoch" if longest.longest_known else "the longest batch looked at"
-        self.line(f"memory, an estimate: {size(memory.total)}{there} a rank for {kind}, of '{found.memory_of}'", "bold")
+        self.line(
+            f"memory, an estimate for {found.layout}: {size(memory.total)}{there} a rank for {kind}, of '{found.memory_of}'",
+            "bold",
+        )
         self.line(_memory(memory))
         self.line()
 

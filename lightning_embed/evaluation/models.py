@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lightning_embed.checkpoint import config_of, load_student
+from lightning_embed.checkpoint import config_of, is_checkpoint, load_student
 from lightning_embed.errors import UserError
 from lightning_embed.pretrained import PIP, folder_bytes, locate
 
@@ -82,7 +82,7 @@ def load_model(
     name, model = split_name(spec)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path = Path(model).expanduser()
-    if path.is_file():
+    if is_checkpoint(path):
         settings = Path(config) if config else config_of(path)
         encoder = load_student(path, settings).to(device)
         return from_encoder(encoder, name, fingerprint([path, settings]))

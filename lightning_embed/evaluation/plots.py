@@ -138,32 +138,49 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", t
     if not grids:
         raise UserError(f"nothing to draw: no grid row holds {metric!r}")
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     with figure_style():
         figure = Figure(figsize=(9, 5), dpi=DPI)
         axes = figure.add_axes((0.075, 0.125, 0.775, 0.735))
-        colours = colours_of(list(grids))
-        ends = []
-        for order, (name, rows) in enumerate(grids.items()):
-            colour = colours[name]
-            best = _frontier(rows, metric)
-            for precision, marker in _MARKERS.items():
-                line = sorted((row for row in rows if row.precision == precision), key=lambda row: row.dim)
-                axes.plot(*_points(line, metric), color=colour, lw=0.9, alpha=0.3, zorder=2)
-                weaker, strong = [row for row in line if row not in best], [row for row in line if row in best]
-                axes.plot(*_points(weaker, metric), marker, color=colour, ms=4.5, mew=0, alpha=0.45, zorder=2)
-                axes.plot(*_points(strong, metric), marker, color=colour, ms=7, mec="white", mew=0.9, zorder=5 + order)
-            axes.plot(*_points(best, metric), color=colour, lw=2.4, zorder=4)
-            last = max(rows, key=lambda row: (row.bytes_per_vector, row.scores[metric]))
-            ends.append((name, colour, float(last.bytes_per_vector), last.scores[metric]))
-        sizes = sorted({row.bytes_per_vector for rows in grids.values() for row in rows})
-        _byte_axis(axes, sizes)
-        label_ends(axes, ends)
+        draw_grid(axes, grids, metric, colours_of(list(grids)))
         axes.set_title(f"{title or metric_title(metric)} by the size of a stored vector", pad=26)
         best_of = "strong line: the best choice of dims and precision for a budget; faint: the other choices"
         axes.text(0, 1.03, best_of, transform=axes.transAxes, color=_FAINT, size=9.5)
-        present = [p for p in _MARKERS if any(row.precision == p for rows in grids.values() for row in rows)]
+    return figure
+
+
+def draw_grid(
+    axes: Axes, grids: Mapping[str, Sequence[GridRow]], metric: str, colours: Mapping[str, str], legend: bool = True
+) -> None:
+    """Draws what `plot_grid` draws on axes of one's own.
+
+    Args:
+        axes: Where.
+        grids: Model's name -> its grid rows, all of which hold the metric.
+        metric: The score to draw.
+        colours: Model's name -> its colour.
+        legend: Whether to explain the markers.
+    """
+    from matplotlib.lines import Line2D
+
+    ends = []
+    for order, (name, rows) in enumerate(grids.items()):
+        colour = colours[name]
+        best = _frontier(rows, metric)
+        for precision, marker in _MARKERS.items():
+            line = sorted((row for row in rows if row.precision == precision), key=lambda row: row.dim)
+            axes.plot(*_points(line, metric), color=colour, lw=0.9, alpha=0.3, zorder=2)
+            weaker, strong = [row for row in line if row not in best], [row for row in line if row in best]
+            axes.plot(*_points(weaker, metric), marker, color=colour, ms=4.5, mew=0, alpha=0.45, zorder=2)
+            axes.plot(*_points(strong, metric), marker, color=colour, ms=7, mec="white", mew=0.9, zorder=5 + order)
+        axes.plot(*_points(best, metric), color=colour, lw=2.4, zorder=4)
+        last = max(rows, key=lambda row: (row.bytes_per_vector, row.scores[metric]))
+        ends.append((name, colour, float(last.bytes_per_vector), last.scores[metric]))
+    sizes = sorted({row.bytes_per_vector for rows in grids.values() for row in rows})
+    _byte_axis(axes, sizes)
+    label_ends(axes, ends)
+    present = [p for p in _MARKERS if any(row.precision == p for rows in grids.values() for row in rows)]
+    if legend:
         axes.legend(
             [Line2D([], [], marker=_MARKERS[p], ls="", color=_FAINT, ms=6.5) for p in present],
             [_PRECISION_NAMES.get(p, p) for p in present],
@@ -172,7 +189,6 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", t
             labelcolor=INK,
             handletextpad=0.2,
         )
-    return figure
 
 
 def _byte_axis(axes: Axes, sizes: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_embed.datamodules.beir import judgements, one_of
 from lightning_embed.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def columns_of(path: Path) -> list[str]:
 
 
 def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
-    """Reads corpus.jsonl, queries.jsonl (each also .gz) and qrels/SPLIT.tsv.
+    """Reads corpus.jsonl, queries.jsonl (each also .gz or .zst) and qrels/SPLIT.tsv.
 
     Args:
         folder: Which.
@@ -112,10 +113,10 @@ def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
 
 
 def _either(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise UserError(f"{folder}: expected {name} (or {name}.gz), as in BEIR's layout; found none")
+    file = one_of(folder, name)
+    if file is None:
+        raise UserError(f"{folder}: expected {name} (or {name}.gz, {name}.zst), as in BEIR's layout; found none")
+    return file
 
 
 def _with_ids(path: Path, columns: tuple[str, ...], what: str) -> Dataset:
@@ -146,26 +147,14 @@ def _judgements(folder: Path, split: str | None) -> Path:
 
 def _read_judgements(file: Path, documents: set[str], queries: set[str]) -> dict[str, dict[str, int]]:
     relevant: dict[str, dict[str, int]] = {}
-    lines = file.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        cells = line.split("\t")
-        if not line.strip() or (number == 1 and len(cells) == 3 and not _is_integer(cells[2])):
-            continue
-        if len(cells) != 3 or not _is_integer(cells[2]):
-            raise UserError(f"{file}, line {number}: expected query-id, corpus-id and a whole number, got {line!r}")
-        query, document, grade = cells
+    for line, query, document, grade in judgements(file):
+        if not grade.is_integer():
+            raise UserError(f"{file}, line {line}: expected a whole number as the grade, got {grade}")
         for name, known, where in ((query, queries, "queries.jsonl"), (document, documents, "corpus.jsonl")):
             if name not in known:
-                raise UserError(f"{file}, line {number}: the id '{name}' is not in {where}")
-        relevant.setdefault(query, {})[document] = int(float(grade))
+                raise UserError(f"{file}, line {line}: the id '{name}' is not in {where}")
+        relevant.setdefault(query, {})[document] = int(grade)
     return relevant
-
-
-def _is_integer(text: str) -> bool:
-    try:
-        return float(text).is_integer()
-    except ValueError:
-        return False
 
 
 def read_pairs(path: Path) -> Dataset:

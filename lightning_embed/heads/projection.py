@@ -1,5 +1,7 @@
 """ψ: the linear map between the student's vectors and the teacher's."""
 
+import pickle
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,7 +22,9 @@ class Projection(nn.Module):
         in_dim: Size of the vectors that are mapped; None: taken from the module's encoders.
         out_dim: Size of the result; None: likewise.
         direction: Whose vectors are mapped.
-        trainable: Whether W and b train; a frozen map keeps its random start.
+        trainable: Whether W and b train; a frozen map stays as it starts.
+        weights: Where W and b start: the folder of a run that trained a projection, one of its checkpoints, or a safetensors file of
+            `weight` and `bias`. None: at random.
     """
 
     def __init__(
@@ -29,9 +33,10 @@ class Projection(nn.Module):
         out_dim: int | None = None,
         direction: Literal["student_to_teacher", "teacher_to_student"] = "student_to_teacher",
         trainable: bool = True,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.direction, self.trainable = direction, trainable
+        self.direction, self.trainable, self.weights = direction, trainable, weights
         if in_dim is not None and out_dim is not None:
             self._create(in_dim, out_dim)
 
@@ -41,22 +46,29 @@ class Projection(nn.Module):
         self.requires_grad_(self.trainable)
 
     def fit_to(self, student_dim: int, teacher_dim: int) -> None:
-        """Creates W and b for these sizes, or checks that they are right if they are there already.
+        """Creates W and b for these sizes, or checks that they are right if they are there already; reads `weights`, if they are given.
 
         Args:
             student_dim: D.
             teacher_dim: E.
 
         Raises:
-            UserError: If the sizes given at construction are others.
+            UserError: If the sizes given at construction, or those of `weights`, are others, or `weights` cannot be read.
         """
         sizes = (student_dim, teacher_dim) if self.direction == "student_to_teacher" else (teacher_dim, student_dim)
         if not hasattr(self, "weight"):
             self._create(*sizes)
-        elif tuple(self.weight.shape) != sizes[::-1]:
-            have = tuple(self.weight.shape)[::-1]
+        self._check(self.weight, sizes, "projection")
+        if self.weights is not None:
+            given = read_projection(Path(self.weights).expanduser())
+            self._check(given["weight"], sizes, f"projection: {self.weights}")
+            self.load_state_dict(given)
+
+    def _check(self, weight: Tensor, sizes: tuple[int, int], what: str) -> None:
+        have = tuple(weight.shape)[::-1]
+        if have != sizes:
             raise UserError(
-                f"projection maps {have[0]} -> {have[1]}, but the {self.direction} direction needs {sizes[0]} -> {sizes[1]}"
+                f"{what} maps {have[0]} -> {have[1]}, but the {self.direction} direction needs {sizes[0]} -> {sizes[1]}"
             )
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,3 +88,47 @@ class Projection(nn.Module):
             if self.direction == "student_to_teacher":
                 return F.linear(student, weight[:, :k], bias), teacher
             return student, F.linear(teacher, weight[:k], bias[:k])
+
+
+FILE = "projection.safetensors"
+"""What a run calls its projection."""
+
+
+def read_projection(path: Path) -> dict[str, Tensor]:
+    """W as `weight` and b as `bias`.
+
+    Args:
+        path: A run's folder with projection.safetensors, such a file, or a Lightning checkpoint.
+
+    Raises:
+        UserError: There is none, or it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"projection: weights: expected {FILE} in a run's folder, or a checkpoint; there is no {file}")
+    try:
+        if file.suffix == ".safetensors":
+            state = load_file(file)
+        else:
+            whole = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+            state = {name: whole[f"projection.{name}"] for name in ("weight", "bias") if f"projection.{name}" in whole}
+    except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        raise UserError(f"projection: {file} cannot be read ({str(error).splitlines()[0][:160]})") from None
+    if set(state) != {"weight", "bias"}:
+        raise UserError(f"projection: expected weight and bias in {file}, got {', '.join(state) or 'none'}")
+    return state
+
+
+def write_projection(state: dict[str, Tensor], folder: Path) -> None:
+    """Writes W and b for a run that is to go on from them.
+
+    Args:
+        state: ψ's state dict, whole.
+        folder: The run's folder.
+    """
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / FILE)

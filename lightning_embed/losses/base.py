@@ -12,7 +12,7 @@ On several ranks, mean over ranks of what `forward` returns must be the loss of 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -121,6 +121,10 @@ def weight_at(weight: float | Mapping[int, float], step: int) -> float:
     return weight[max(reached)] if reached else 0.0
 
 
+CONDITIONS = ("score", "label", "negative", "positive", "document")
+"""What a term may be for batches with, or without."""
+
+
 @dataclass
 class LossTerm:
     """A loss and its weight λ in the objective Σ λ · loss."""
@@ -129,6 +133,24 @@ class LossTerm:
     """The loss callback: a class of `lightning_embed.losses`, or the dotted path of one of yours."""
     weight: float | dict[int, float] = 1.0
     """λ ≥ 0, or a schedule {step: λ}: from that optimizer step on; before the first step it is 0. A loss of weight 0 is not run."""
+    when: str | None = None
+    """Which batches it is for: `score`, those that have scores, or `no score`, those that have none; so too with `label`, `negative`,
+    `positive` and `document`. None: all; one that lacks what the loss requires is then an error."""
+
+    def __post_init__(self) -> None:
+        what = (self.when or CONDITIONS[0]).removeprefix("no ")
+        if what not in CONDITIONS:
+            raise UserError(f"when: expected one of {', '.join(CONDITIONS)}, or `no` before it, got {self.when!r}")
+
+    def takes(self, there: Set[str]) -> bool:
+        """Whether it is for a batch.
+
+        Args:
+            there: What the batch has: roles, `score`, `label`, `document`.
+        """
+        if self.when is None:
+            return True
+        return (self.when.removeprefix("no ") in there) != self.when.startswith("no ")
 
     def weight_at(self, step: int) -> float:
         """λ at an optimizer step.

@@ -179,7 +179,8 @@ def test_a_beir_folder_gives_each_query_its_relevant_documents(tmp_path: Path) -
     ("judged", "said"),
     [
         ("q0\td9\t1\n", "line 1: 'd9' is not in"),
-        ("q0\td1\t1\nq0 d1 1\n", "line 2: expected query id"),
+        ("q0\td1\t1\nq0 d1 1\n", "line 2: expected query-id"),
+        ("q0\td1\t1\n1\t2\n", "line 2: expected query-id"),
         ("q0\td1\t0\n", "above 0"),
     ],
 )

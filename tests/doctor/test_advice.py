@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.doctor.jobs import put, warned, words
+from tests.doctor.jobs import found, put, warned, words
 from tests.toys import toy_pairs
 
 SOURCES: dict[str, tuple[list[dict[str, Any]], str]] = {
@@ -85,3 +85,24 @@ def test_a_dubious_job_is_told_what_to_do(
         monkeypatch.setattr("lightning_embed.doctor.examine.available", lambda on_gpu: made["memory"])
     warnings = warned(job, tmp_path, capsys)
     assert len([line for line in warnings if expected in line]) == 1, warnings
+
+
+def test_what_would_make_a_job_fit_is_told_with_what_it_comes_to(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_embed.doctor.examine.available", lambda on_gpu: 1000)
+    job["data"]["init_args"]["train"] = [{"path": str(put(tmp_path / "rows.jsonl", toy_pairs(128)))}]
+    job["model"]["init_args"]["student"]["max_tokens"] = 16
+    ddp = found(job, tmp_path, "--trainer.devices", "4", "--trainer.strategy", "ddp")
+    assert ddp["layout"] == "ddp on 4 devices"
+    ways = dict(ddp["memory_changes"])
+    assert {"trainer.strategy: fsdp2", "student.checkpoint_chunks: true", "student.checkpoint_layers: true"} <= set(
+        ways
+    )
+    assert all(total < sum(ddp["memory"].values()) for total in ways.values())
+    (warning,) = [line for line in ddp["warnings"] if "the longest batch needs about" in line]
+    assert "trainer.strategy: fsdp2 (" in warning and "ddp on 4 devices" in warning
+    fsdp2 = found(job, tmp_path, "--trainer.devices", "4", "--trainer.strategy", "fsdp2")
+    assert sum(fsdp2["memory"].values()) == ways["trainer.strategy: fsdp2"]
+    job["trainer"] |= {"strategy": {"class_path": "lightning_embed.strategies.FSDP2", "init_args": {"replicate": 2}}}
+    assert found(job, tmp_path, "--trainer.devices", "4")["layout"] == "fsdp2 on 4 devices, replicate 2 x shard 2"

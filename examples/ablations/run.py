@@ -1,0 +1,278 @@
+"""The paper's four ablations asked again on the recipe's demo: the same questions, small models, your machine.
+
+    python examples/ablations/run.py [--quick] [--data FOLDER] [--out runs/ablations]
+
+    1 which losses of the retrieval adapter matter: six combinations of InfoNCE, distillation and GOR
+    2 what binary vectors lose without GOR, with it, and with BinaryRobust in its place
+    3 which side ψ belongs on, and whether it trains; the spread of the vectors shows a collapse
+    4 stage 1 by distillation, InfoNCE, or the squared difference of scores, over the steps
+
+Every arm is a `fit` of examples/recipe/demo/stage1.yaml or retrieval.yaml with other losses or another projection; all adapters start from
+one stage 1. Scores are nDCG@10 on the held-out pairs. A stopped run goes on with the same command: arms that are done are kept in --out.
+Small models on one domain need not answer as the paper's did; its own figures stand beside the answers.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jsonargparse.typing import Path_fr
+
+from lightning_embed.evaluation.curves import Curve, read_curves
+from lightning_embed.recipe.chain import Job, Stage, merged, read, replaced, scaled
+from lightning_embed.recipe.command import train
+from lightning_embed.recipe.data import Prepared, prepare
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipe"
+METRIC = "ndcg@10"
+NCE = {"class_path": "InfoNCE", "init_args": {"temperature": 0.02, "learnable_temperature": True}}
+LOSSES: dict[str, tuple[dict[str, Any], float]] = {
+    "NCE": (NCE, 1.0),
+    "distill": ({"class_path": "Distillation"}, 2.0),
+    "GOR": ({"class_path": "GOR"}, 1.0),
+    "BinaryRobust": ({"class_path": "BinaryRobust"}, 1.0),
+    "score": ({"class_path": "ScoreDistillation", "init_args": {"temperature": 0.02}}, 1.0),
+}
+"""Name -> loss and the recipe's weight."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train."""
+
+    name: str
+    losses: tuple[str, ...]
+    adapter: bool = True
+    projection: dict[str, Any] = field(default_factory=dict)
+
+
+ADAPTERS = [
+    Arm("NCE + distill + GOR", ("NCE", "distill", "GOR")),
+    Arm("NCE + distill", ("NCE", "distill")),
+    Arm("NCE + GOR", ("NCE", "GOR")),
+    Arm("distill + GOR", ("distill", "GOR")),
+    Arm("NCE", ("NCE",)),
+    Arm("distill", ("distill",)),
+    Arm("NCE + distill + BinaryRobust", ("NCE", "distill", "BinaryRobust")),
+]
+STUDENT, TEACHER = {"direction": "student_to_teacher"}, {"direction": "teacher_to_student"}
+FIRST = [
+    Arm("distill, student's side, trainable", ("distill",), False, STUDENT | {"trainable": True}),
+    Arm("distill, student's side, frozen", ("distill",), False, STUDENT | {"trainable": False}),
+    Arm("distill, teacher's side, trainable", ("distill",), False, TEACHER | {"trainable": True}),
+    Arm("distill, teacher's side, frozen", ("distill",), False, TEACHER | {"trainable": False}),
+    Arm("stage 1 by NCE", ("NCE",), False),
+    Arm("stage 1 by score", ("score",), False),
+]
+PAPER_1 = {
+    "NCE + distill + GOR": (64.50, 66.45), "NCE + distill": (64.21, 66.16), "NCE + GOR": (64.11, 66.11),
+    "distill + GOR": (63.49, 65.05), "NCE": (63.38, 65.14), "distill": (63.16, 64.37),
+}  # fmt: skip
+"""MTEB retrieval, RTEB."""
+PAPER_2 = {"NCE + distill + GOR": (-1.90, -2.51), "NCE + distill": (-3.08, -3.92)}
+"""bf16 to binary, on MTEB retrieval and RTEB."""
+PAPER_3 = {
+    "distill, student's side, trainable": "ends best",
+    "distill, student's side, frozen": "converges fastest",
+    "distill, teacher's side, trainable": "collapses",
+    "distill, teacher's side, frozen": "",
+}
+PAPER_4 = {
+    "distill, student's side, trainable": "starts slowly, ends best",
+    "stage 1 by NCE": "rises first and flattens",
+    "stage 1 by score": "rises first and flattens",
+}
+
+
+def job(arm: Arm, seed: int, asked: argparse.Namespace, data: Prepared, base: Job | None) -> Job:
+    """The arm as a stage that `recipe` can train."""
+    file = RECIPE / "demo" / ("retrieval.yaml" if arm.adapter else "stage1.yaml")
+    chain = read(RECIPE / "demo.yaml")
+    model: dict[str, Any] = {"losses": {}}
+    for name in arm.losses:
+        loss, weight = LOSSES[name]
+        nested = {"class_path": "Matryoshka", "init_args": {"loss": loss, "dims": "$dims"}}
+        model["losses"][name.lower()] = {"loss": nested, "weight": weight if len(arm.losses) > 1 else 1.0}
+    settings = merged(chain["shared"], read(file))
+    settings["model"]["init_args"].pop("losses")
+    settings = merged(
+        settings, {"model": {"init_args": model | ({"projection": arm.projection} if arm.projection else {})}}
+    )
+    settings["seed_everything"] = settings["data"]["init_args"]["seed"] = seed
+    held_out = [{"path": "$data/pairs/test", "split": "test", "name": "held out"}]
+    settings["data"]["init_args"] |= {"validation": held_out, "test": held_out}
+    settings["trainer"] |= {
+        "val_check_interval": max(1, settings["trainer"]["max_steps"] // 10),
+        "check_val_every_n_epoch": None,
+    }
+    known = chain["values"] | json.loads(asked.values) | {"after": "$after", "data": "$data"}
+    settings = scaled(replaced(settings, known, arm.name), asked.steps)
+    places = {"data": str(data.folder)} | ({"after": str(base.folder)} if base else {})
+    folder = asked.out / "arms" / f"{slug(arm.name)}-{seed}"
+    return Job(Stage(folder.name, Path_fr(str(file))), base, folder, settings, places, data.identity)
+
+
+def slug(name: str) -> str:
+    """A folder's name for an arm."""
+    return "".join(c if c.isalnum() else "_" for c in name.replace(" + ", "_").replace("'", "").lower())
+
+
+def full(done: Job, precision: str = "float32", model: str = "student after") -> float:
+    """nDCG@10 of all dims on the held-out pairs, in points."""
+    report = json.loads((done.folder / "report.json").read_text())
+    found = next(m for m in report["models"] if m["name"] == model)
+    row = next(r for r in found["grid"] if r["dim"] == found["dim"] and r["precision"] == precision)
+    return 100 * row["scores"][METRIC]
+
+
+def curve(done: Job) -> Curve:
+    """Validation score over steps, over all starts of a run, in points."""
+    points: dict[int, float] = {}
+    for file in sorted(done.folder.glob("csv/version_*/metrics.csv")):
+        steps, values = read_curves(file).get(f"val/{METRIC}", ([], []))
+        points |= dict(zip((step + 1 for step in steps), (100 * value for value in values), strict=True))
+    return sorted(points), [points[step] for step in sorted(points)]
+
+
+def sameness(done: Job) -> float:
+    """Mean cosine of two held-out texts, ‖mean unit vector‖²: 1 where all vectors are one."""
+    from lightning_embed.encoder import TextEncoder
+
+    lines = (Path(done.places["data"]) / "pairs/test/corpus.jsonl").read_text(encoding="utf-8").splitlines()[:500]
+    vectors = TextEncoder(str(done.folder / "model")).encode([json.loads(line)["text"] for line in lines])
+    return float(vectors.mean(0).square().sum())
+
+
+def told(values: Sequence[float], digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds."""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def tables(runs: dict[str, list[Job]]) -> str:
+    """The four answers as a page, the paper's figures beside ours."""
+    seeds = len(next(iter(runs.values())))
+    teacher = full(next(iter(runs.values()))[0], model="teacher")
+    lines = [
+        "# Ablations",
+        "",
+        f"nDCG@10 × 100 on held-out pairs, mean ± standard deviation of {seeds} seed(s). Teacher: {teacher:.2f}.",
+        "",
+    ]
+    lines += [
+        "## 1 Losses of the retrieval adapter",
+        "",
+        "| loss | nDCG@10 | paper: MTEB retrieval | paper: RTEB |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, paper in PAPER_1.items():
+        lines.append(f"| {name} | {told([full(r) for r in runs[name]])} | {paper[0]:.2f} | {paper[1]:.2f} |")
+    lines += ["", "## 2 What binary vectors lose", ""]
+    lines += ["| loss | float32 | binary | change | paper's change: MTEB | RTEB |", "|---|---:|---:|---:|---:|---:|"]
+    for name in ("NCE + distill", "NCE + distill + GOR", "NCE + distill + BinaryRobust"):
+        whole, bits = [full(r) for r in runs[name]], [full(r, "binary") for r in runs[name]]
+        lost = told([b - w for b, w in zip(bits, whole, strict=True)])
+        paper = [f"{value:.2f}" for value in PAPER_2.get(name, ())] or ["", ""]
+        lines.append(f"| {name} | {told(whole)} | {told(bits)} | {lost} | {' | '.join(paper)} |")
+    lines += [
+        "",
+        "## 3 The projection",
+        "",
+        "| ψ | nDCG@10 | mean cosine of two texts | paper |",
+        "|---|---:|---:|---|",
+    ]
+    for name, paper in PAPER_3.items():
+        lines.append(
+            f"| {name} | {told([full(r) for r in runs[name]])} | {told([sameness(r) for r in runs[name]], 3)} | {paper} |"
+        )
+    lines += [
+        "",
+        "## 4 The objective of stage 1",
+        "",
+        "| objective | first validation | last | paper |",
+        "|---|---:|---:|---|",
+    ]
+    for name, paper in PAPER_4.items():
+        first, last = (told([curve(r)[1][at] for r in runs[name]]) for at in (0, -1))
+        lines.append(f"| {name} | {first} | {last} | {paper} |")
+    return "\n".join([*lines, "", "![the four answers](ablations.png)", ""])
+
+
+def draw(runs: dict[str, list[Job]], file: Path) -> None:
+    """The four answers as a picture: every seed is a point or a thin line."""
+    from matplotlib.figure import Figure
+
+    from lightning_embed.evaluation.plots import colours_of, figure_style, png
+
+    with figure_style():
+        figure = Figure(figsize=(13, 9), layout="constrained")
+        (losses, bits), (sides, objectives) = figure.subplots(2, 2)
+        for place, name in enumerate(reversed(PAPER_1)):
+            losses.plot([full(r) for r in runs[name]], [place] * len(runs[name]), "o", color="#0072b2")
+        losses.set(
+            title="1 losses of the retrieval adapter",
+            xlabel="nDCG@10 × 100",
+            yticks=range(6),
+            yticklabels=reversed(PAPER_1),
+        )
+        names = ["NCE + distill", "NCE + distill + GOR", "NCE + distill + BinaryRobust"]
+        for name, colour in colours_of(names).items():
+            for number, run in enumerate(runs[name]):
+                bits.plot([0, 1], [full(run), full(run, "binary")], "o-", color=colour, label=None if number else name)
+        bits.set(title="2 float32 to binary", ylabel="nDCG@10 × 100", xticks=[0, 1], xticklabels=["float32", "binary"])
+        for axes, title, group in (
+            (sides, "3 side of ψ, frozen or trained", PAPER_3),
+            (objectives, "4 objective of stage 1", PAPER_4),
+        ):
+            for name, colour in colours_of(list(group)).items():
+                for number, run in enumerate(runs[name]):
+                    axes.plot(*curve(run), color=colour, lw=1.4, marker="o", ms=3, label=None if number else name)
+            axes.set(title=title, xlabel="step", ylabel="validation nDCG@10 × 100")
+        for axes in (bits, sides, objectives):
+            axes.legend(frameon=False, fontsize=9)
+    file.write_bytes(png(figure))
+
+
+def main() -> None:
+    """Trains what is not trained yet, and writes the page and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the steps, 400 rows, one seed")
+    parser.add_argument("--data", default="python-docs", help="as for `recipe`")
+    parser.add_argument("--sample", type=int, help="the most training rows (16,000; quick: 400)")
+    parser.add_argument("--steps", type=float, help="factor of the demo's steps (1; quick: 0.01)")
+    parser.add_argument("--seeds", type=int, help="runs of each arm (3; quick: 1)")
+    parser.add_argument("--values", default="{}", help="other values than the demo's, as JSON: models, layers, dims")
+    parser.add_argument("--out", type=Path, help="runs/ablations (quick: runs/ablations-quick)")
+    asked = parser.parse_args()
+    asked.sample = asked.sample or (400 if asked.quick else 16_000)
+    asked.steps = asked.steps or (0.01 if asked.quick else 1.0)
+    asked.seeds = asked.seeds or (1 if asked.quick else 3)
+    asked.out = asked.out or Path("runs/ablations-quick" if asked.quick else "runs/ablations")
+    data = prepare(asked.data, asked.sample, asked.out / "data")
+    base = job(FIRST[0], 0, asked, data, None)
+    runs: dict[str, list[Job]] = {arm.name: [] for arm in (*FIRST, *ADAPTERS)}
+    for seed in range(asked.seeds):
+        for arm in (*FIRST, *ADAPTERS):
+            made = job(arm, seed, asked, data, base if arm.adapter else None)
+            train([made], redo=False)
+            runs[arm.name].append(made)
+    page = tables(runs)
+    (asked.out / "ablations.md").write_text(page, encoding="utf-8")
+    draw(runs, asked.out / "ablations.png")
+    print(page)
+
+
+if __name__ == "__main__":
+    from lightning_embed.errors import UserError
+    from lightning_embed.tools import fail
+
+    try:
+        main()
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

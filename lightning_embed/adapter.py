@@ -1,0 +1,180 @@
+"""A LoRA adapter on a frozen backbone: the student's second stage, one adapter for each task.
+
+    W x  becomes  W x + (α / r) B A x        A: (r, in) drawn from N(0, 1/r²), B: (out, r) zero, so that it starts from W
+
+Hu et al. 2021, *LoRA: Low-Rank Adaptation of Large Language Models* (arXiv 2106.09685), by peft's layers, which take the place of the
+linear maps; the backbone's class, forward and config stay what they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lightning_embed.backbone import layer_list
+from lightning_embed.errors import UserError
+from lightning_embed.fingerprint import weights_hash
+
+if TYPE_CHECKING:
+    from lightning_embed.encoder import TextEncoder
+
+NAME = "default"
+"""peft's name of a model's only adapter."""
+
+
+@dataclass
+class Adapter:
+    """A LoRA adapter: of the backbone it alone trains."""
+
+    rank: int = 32
+    """r ≥ 1, the rank of what is added to each linear map."""
+    alpha: float = 32.0
+    """α > 0: what is added is scaled by α / r."""
+    dropout: float = 0.1
+    """Probability of dropping an entry of the adapter's input in training, from 0 to below 1."""
+    targets: list[str] | None = None
+    """Names, or ends of names, of the linear maps that get one, such as [q_proj, v_proj]. None: all those of the layers."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise UserError(f"adapter: rank must be at least 1, got {self.rank}")
+        if not 0 < self.alpha < float("inf"):
+            raise UserError(f"adapter: alpha must be a number above 0, got {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"adapter: dropout must be from 0 to below 1, got {self.dropout}")
+
+
+def linear_maps(backbone: nn.Module) -> list[str]:
+    """Names, within a layer, of all linear maps of a backbone's layers, such as `self_attn.q_proj`.
+
+    Args:
+        backbone: A transformers model without an adapter.
+    """
+    _, layers = layer_list(backbone)
+    return list(dict.fromkeys(n for layer in layers for n, m in layer.named_modules() if isinstance(m, nn.Linear)))
+
+
+def attach(backbone: nn.Module, adapter: Adapter, model: str) -> None:
+    """Freezes a backbone and puts an adapter on it, in float32 whatever the backbone's type, for small steps would be lost in half.
+
+    Args:
+        backbone: A transformers model; it is changed in place.
+        adapter: Which adapter.
+        model: What the user calls the model, for messages.
+
+    Raises:
+        UserError: If a target is none of its linear maps.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    known = linear_maps(backbone)
+    targets = known if adapter.targets is None else list(adapter.targets)
+    unknown = [t for t in targets if not any(f".{name}".endswith(f".{t}") for name in known)]
+    if unknown or not targets:
+        raise UserError(
+            f"model '{model}': adapter: targets: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}"
+        )
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # any number serves: it is only divided by r
+        lora_dropout=adapter.dropout,
+        target_modules=targets,
+        init_lora_weights="gaussian",
+        bias="none",
+        task_type="FEATURE_EXTRACTION",
+    )
+    inject_adapter_in_model(config, backbone, adapter_name=NAME)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(is_adapters(name))
+        if is_adapters(name):
+            parameter.data = parameter.data.float()
+
+
+def is_adapters(name: str) -> bool:
+    """Whether a weight belongs to an adapter rather than to its base.
+
+    Args:
+        name: Its name in a state dict.
+    """
+    return ".lora_" in name
+
+
+def adapted_layers(backbone: nn.Module) -> list[tuple[str, Any]]:
+    """Name and layer of each linear map that has an adapter.
+
+    Args:
+        backbone: Any backbone.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, module) for name, module in backbone.named_modules() if isinstance(module, LoraLayer)]
+
+
+@contextmanager
+def adapter_off(backbone: nn.Module) -> Iterator[None]:
+    """Within it the backbone is its base.
+
+    peft's own switch freezes and unfreezes the adapter too, which a forward in mid-step must not do; this one changes the path alone.
+
+    Args:
+        backbone: A backbone with an adapter.
+    """
+    layers = [layer for _, layer in adapted_layers(backbone)]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+def merged(encoder: TextEncoder) -> TextEncoder:
+    """The plain encoder that gives an adapted one's vectors: W + (α / r) B A in the place of each map.
+
+    Args:
+        encoder: Any encoder whose weights are whole; not one of them changes. Those without an adapter are shared.
+
+    Returns:
+        The encoder itself if it has no adapter.
+    """
+    if encoder.adapter is None:
+        return encoder
+    shared: dict[int, Any] = {id(p): p for p in encoder.parameters()}
+    made = copy.deepcopy(encoder, shared | {id(encoder.tokenizer): encoder.tokenizer})
+    backbone: Any = made.backbone
+    for name, layer in adapted_layers(backbone):
+        plain = layer.get_base_layer()
+        with torch.no_grad():
+            whole = plain.weight.float() + layer.get_delta_weight(NAME).float()
+        plain.weight = nn.Parameter(whole.to(plain.weight.dtype), requires_grad=False)
+        backbone.set_submodule(name, plain)
+    del backbone.peft_config
+    made.adapter = made.base = None
+    return made
+
+
+def base_of(encoder: TextEncoder) -> dict[str, Any] | None:
+    """What tells an adapter's base from another: its weights and which layers of it; None for random weights, which no file holds.
+
+    Args:
+        encoder: An encoder with an adapter.
+    """
+    if encoder.random_init:
+        return None
+    return {"model": encoder.model, "weights": weights_hash(encoder.folder), "layers": encoder.layers}
+
+
+def settings_of(adapter: Adapter) -> dict[str, Any]:
+    """What must be the same for an adapter's weights to mean the same; dropout need not be.
+
+    Args:
+        adapter: The adapter.
+    """
+    return {name: value for name, value in asdict(adapter).items() if name != "dropout"}

@@ -1,0 +1,5 @@
+"""A chain of stages, each a `fit` that starts from the student of an earlier one, and the table at its end.
+
+chain file -> chain (which stages, what each is configured as) -> data (one folder that all read) -> running (a `fit` each, once)
+           -> scoring (each on its task) -> summary (table, page, picture)
+"""

@@ -1,0 +1,217 @@
+"""One folder that all stages read and are scored on, made of docstrings or of a user's files.
+
+pairs/train.jsonl            anchor, positive        pairs/test/     a folder in BEIR's layout
+sts/{train,test}.jsonl       sentence1, sentence2, score
+clustering/{train,test}.jsonl, classification/{train,test}.jsonl      text, label
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.errors import UserError
+
+DOCSTRINGS = "python-docs"
+"""As `data`: the docstrings of the packages that are installed."""
+KINDS = {"pairs": ("anchor", "positive"), "sts": ("sentence1", "sentence2", "score")} | dict.fromkeys(
+    ("clustering", "classification"), ("text", "label")
+)
+"""Folder -> columns of its files."""
+ROLES = {"sentence1": "anchor", "sentence2": "positive", "text": "anchor"}
+HELD_OUT = 0.1
+"""Share of a lone file's rows that is held out."""
+TEST_SHARE = 0.125
+"""The most test rows, as a share of the training rows that are taken."""
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder of data."""
+
+    folder: Path
+    """What `$data` stands for."""
+    identity: str
+    """Changes with what it holds."""
+
+
+def prepare(data: str, sample: int | None, folder: Path) -> Prepared:
+    """The folder that `$data` stands for: a user's own as it is, or one made of samples.
+
+    Args:
+        data: `python-docs`, or a folder.
+        sample: The most training rows that are taken of each kind; None: the user's folder is read as it is.
+        folder: Where samples are kept: made once, then found.
+
+    Raises:
+        UserError: There is no such folder, files are missing in it, or samples of something else are in the way.
+    """
+    source = DOCSTRINGS if data == DOCSTRINGS else str(Path(data).expanduser().resolve())
+    if source != DOCSTRINGS and not Path(source).is_dir():
+        raise UserError(f"data: expected {DOCSTRINGS} or a folder, got {data} (looked from {Path.cwd()})")
+    if sample is None:
+        if source == DOCSTRINGS:
+            raise UserError(f"data: {DOCSTRINGS} needs `sample`, the most rows that are taken, such as 20000")
+        return Prepared(Path(source), source)
+    if sample < 20:
+        raise UserError(f"sample: at least 20 rows are needed, got {sample}")
+    asked, said = {"data": source, "sample": sample}, folder / "data.json"
+    try:
+        made = json.loads(said.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made = None
+    if made is None:
+        rows = from_docstrings(sample) if source == DOCSTRINGS else from_folder(Path(source), sample)
+        made = _write(rows, folder, asked)
+    elif made["asked"] != asked:
+        raise UserError(
+            f"{folder} was made of {made['asked']['data']}, {made['asked']['sample']} rows at most, not of {source}, {sample}: "
+            "give another --folder"
+        )
+    return Prepared(folder, made["contents"])
+
+
+def from_docstrings(sample: int) -> dict[str, dict[str, Rows]]:
+    """Kind -> `train` and `test` -> rows made of the installed packages' docstrings; whole modules are held out.
+
+    Args:
+        sample: The most training rows of each kind.
+    """
+    import pyarrow.parquet as pq
+
+    from lightning_embed.datamodules.docstring_tasks import labelled, scored_pairs
+    from lightning_embed.datamodules.docstrings import build
+
+    built, most = build(), {"train": sample, "test": max(20, int(TEST_SHARE * sample))}
+    rows = {split: pq.read_table(built / f"{split}.parquet").to_pylist() for split in most}
+    pairs = {split: [{"anchor": r["anchor"], "positive": r["positive"]} for r in rows[split]] for split in most}
+    labels: dict[str, dict[str, Rows]] = {}
+    for kind, depth in (("clustering", 1), ("classification", 2)):
+        found = {split: labelled(rows[split], depth, 10, 300) for split in most}
+        both = set.intersection(*({row["label"] for row in found[split]} for split in most))
+        labels[kind] = {split: [row for row in found[split] if row["label"] in both] for split in most}
+    scored = {split: scored_pairs(rows[split], most[split]) for split in most}
+    made: dict[str, dict[str, Rows]] = {"pairs": pairs, "sts": scored, **labels}
+    return {kind: {split: own[split][: most[split]] for split in most} for kind, own in made.items()}
+
+
+def from_folder(data: Path, sample: int) -> dict[str, dict[str, Rows]]:
+    """Kind -> `train` and `test` -> rows of a user's files: `*-train.*` and `*-test.*`, or one file whose rows are split.
+
+    Args:
+        data: Has the folders of `KINDS`, as far as there are such data.
+        sample: The most training rows of each kind.
+
+    Raises:
+        UserError: No kind is there, or a file cannot be used.
+    """
+    most = {"train": sample, "test": max(20, int(TEST_SHARE * sample))}
+    found: dict[str, dict[str, Rows]] = {}
+    for kind, columns in KINDS.items():
+        files = sorted(file for file in (data / kind).glob("*") if file.is_file() and not file.name.startswith("."))
+        parts = {split: [file for file in files if file.name.split(".")[0].endswith(split)] for split in most}
+        if parts["train"] and parts["test"]:
+            found[kind] = {split: _sampled(_rows(parts[split], columns), most[split]) for split in most}
+        elif len(files) == 1:
+            rows = _rows(files, columns)
+            cut = max(1, int(HELD_OUT * len(rows)))
+            ordered = _sampled(rows, len(rows))
+            found[kind] = {"test": ordered[:cut][: most["test"]], "train": ordered[cut:][:sample]}
+        elif files:
+            raise UserError(
+                f"{data / kind}: expected files named *-train.* and *-test.*, or a single file, got {len(files)} files"
+            )
+    if "pairs" not in found:
+        raise UserError(
+            f"data: {data / 'pairs'} is expected, with pairs of anchor and positive; docs/recipe.md tells the layout"
+        )
+    return found
+
+
+def _rows(files: Sequence[Path], columns: Sequence[str]) -> Rows:
+    """All rows of some files, read as sources are, so that their columns and their faults are known as there."""
+    from lightning_embed.datamodules.opening import open_source
+    from lightning_embed.datamodules.sources import Source
+
+    roles = {column: ROLES.get(column, column) for column in columns}
+    needed = [role for role in roles.values() if role not in ("score", "label")]
+    rows: Rows = []
+    for file in files:
+        opened = open_source(Source(str(file)), needed)
+        missing = [column for column, role in roles.items() if role not in opened.columns]
+        if missing:
+            raise UserError(f"{file}: no column for {', '.join(missing)}; the columns wanted are {', '.join(columns)}")
+        taken = opened.take(range(len(opened)))
+        values = [[_first(value) for value in taken[role]] for role in roles.values()]
+        rows += [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+    return rows
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _sampled(rows: Rows, most: int) -> Rows:
+    """Rows in an order that their content decides, the first of them."""
+    return sorted(rows, key=lambda row: blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=8).digest())[
+        :most
+    ]
+
+
+def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Writes the folder whole, and says in data.json what it holds."""
+    digest, counts = blake2b(digest_size=8), {}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".data-") as scratch:
+            made = Path(scratch) / "data"
+            for kind, splits in rows.items():
+                for split, own in splits.items():
+                    digest.update(json.dumps([kind, split, own]).encode())
+                    if kind == "pairs" and split == "test":
+                        _write_beir(own, made / kind / split)
+                    else:
+                        _write_lines(made / kind / f"{split}.jsonl", own)
+                counts[kind] = {split: len(own) for split, own in splits.items()}
+                if "label" in KINDS[kind]:
+                    counts[kind]["labels"] = len(Counter(row["label"] for row in splits["train"]))
+            contents = {"asked": asked, "rows": counts, "contents": digest.hexdigest()}
+            (made / "data.json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)  # one without data.json: whoever wrote it was stopped
+            os.replace(made, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the data cannot be written there ({error.strerror}); give another --folder"
+        ) from None
+    told = "; ".join(f"{kind} {own['train']:,} and {own['test']:,}" for kind, own in counts.items())
+    print(f"data in {folder}, to train and to test: {told}", file=sys.stderr, flush=True)
+    return contents
+
+
+def _write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_beir(pairs: Rows, folder: Path) -> None:
+    """Pairs as a retrieval task: each different anchor is a query, each different positive a document."""
+    queries = {text: f"q{i}" for i, text in enumerate(dict.fromkeys(row["anchor"] for row in pairs))}
+    corpus = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(row["positive"] for row in pairs))}
+    _write_lines(folder / "queries.jsonl", ({"_id": name, "text": text} for text, name in queries.items()))
+    _write_lines(folder / "corpus.jsonl", ({"_id": name, "title": "", "text": text} for text, name in corpus.items()))
+    judged = dict.fromkeys((queries[row["anchor"]], corpus[row["positive"]]) for row in pairs)
+    (folder / "qrels").mkdir()
+    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in judged)]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")

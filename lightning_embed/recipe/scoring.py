@@ -1,0 +1,155 @@
+"""What a chain is worth: each stage's student on its own task, beside what it started from, the teacher, and the untouched backbone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_embed.errors import UserError
+from lightning_embed.recipe.chain import Job
+from lightning_embed.recipe.running import Outcome, outcome
+
+if TYPE_CHECKING:
+    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.evaluation.models import EvaluatedModel
+    from lightning_embed.evaluation.task_report import Evaluation
+
+TEACHER, BACKBONE = "teacher", "untouched backbone"
+"""Names of the models that no stage trained."""
+TASK_TYPES = ("STS", "PairClassification", "Classification", "MultilabelClassification", "Clustering", "Summarization")
+"""mteb's types of tasks whose texts are neither queries nor documents: the recipe gives them the document's prompt."""
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """A stage's task."""
+
+    stage: str
+    """The stage whose task it is."""
+    evaluation: Evaluation
+    """The models on it; the first is what the stage started from, if it started from a stage."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that a chain came to."""
+
+    outcomes: list[Outcome]
+    """The stages, in order."""
+    tasks: list[TaskScores]
+    """Of the stages that have one."""
+
+
+def score(
+    finished: Sequence[Job], kept: Path, dims: list[int] | None, precisions: Sequence[str], shots: int
+) -> Summary:
+    """Scores the stages that have a task; what was scored before is found in a cache.
+
+    Args:
+        finished: Stages that are trained, in order.
+        kept: Folder of vectors and finished cells.
+        dims: Sizes; None: D and its halves, down to 32.
+        precisions: Some of float32, int8, binary, binary_rescore.
+        shots: Training texts a label, in local classification.
+
+    Raises:
+        UserError: A task or precision is unknown, or a model does not load.
+    """
+    from lightning_embed.evaluate_command import checked_precisions, evaluation_of, quiet
+    from lightning_embed.evaluation.local_tasks import read_tasks
+    from lightning_embed.evaluation.task_grid import GridResult, evaluate_grid, grid_dims
+    from lightning_embed.evaluation.task_report import ScoredModel
+
+    quiet()
+    chosen = checked_precisions(precisions)
+    models = _Models(finished)
+    scored = []
+    for job in finished:
+        spec = job.task()
+        if spec is None:
+            continue
+        task = read_tasks([spec], shots)
+        compared = models.beside(job)
+        sizes = grid_dims(dims and [dim for dim in dims if all(dim <= model.dim for model in compared)], compared)
+        grids: dict[str, GridResult] = {}
+        for model in compared:
+            print(f"{job.name:<16}scoring {model.name} on {task[0].metadata.name}", file=sys.stderr, flush=True)
+            grids[model.name] = evaluate_grid(model, task, sizes[model.name], chosen, kept)
+        rows = [
+            ScoredModel(m.name, m.name, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
+            for m in compared
+        ]
+        found = evaluation_of(rows, task, {name: grid.items for name, grid in grids.items()}, resamples=2000)
+        scored.append(TaskScores(job.name, found))
+    return Summary([outcome(job) for job in finished], scored)
+
+
+class _Models:
+    """The models of a chain, each loaded once.
+
+    Args:
+        finished: Stages that are trained.
+    """
+
+    def __init__(self, finished: Sequence[Job]) -> None:
+        self.jobs = {job.name: job for job in finished}
+        self.loaded: dict[str, EvaluatedModel] = {}
+
+    def beside(self, job: Job) -> list[EvaluatedModel]:
+        """A stage's student, and what it is compared with: its predecessor first, the teacher and the backbone last."""
+        first = (*job.ancestors, job)[0]
+        names = [*([job.after.name] if job.after else []), job.name]
+        settings = first.runnable()["model"]["init_args"]
+        others = {TEACHER: settings.get("teacher"), BACKBONE: settings.get("student")}
+        return [self._stage(name) for name in names] + [
+            self._encoder(name, given) for name, given in others.items() if given and "model" in _arguments(given)
+        ]
+
+    def _stage(self, name: str) -> EvaluatedModel:
+        from lightning_embed.evaluation.models import load_model
+
+        if name not in self.loaded:
+            model = load_model(f"{name}={self.jobs[name].folder / 'model'}")
+            self.loaded[name] = replace(model, prompts=model.prompts | _by_type(model.prompts))
+        return self.loaded[name]
+
+    def _encoder(self, name: str, given: dict[str, Any]) -> EvaluatedModel:
+        """An encoder as its settings in a configuration make it, before any training."""
+        from lightning_embed.encoder import TextEncoder
+        from lightning_embed.evaluation.models import fingerprint, from_encoder
+
+        if name not in self.loaded:
+            arguments = {key: value for key, value in _arguments(given).items() if key != "adapter"}
+            try:
+                encoder = TextEncoder(**arguments).eval()
+            except TypeError as error:  # a class of the user's, with settings of its own
+                raise UserError(f"{name}: cannot be built from {arguments} ({error})") from None
+            said = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
+            made = from_encoder(encoder, name, f"{fingerprint([encoder.folder])}-{said}")
+            self.loaded[name] = replace(made, embed=_document_unless_query(encoder))
+        return self.loaded[name]
+
+
+def _arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments, with or without its class named."""
+    arguments: dict[str, Any] = given.get("init_args", given) or {}
+    return arguments
+
+
+def _by_type(prompts: dict[str, str]) -> dict[str, str]:
+    document = prompts.get("document")
+    return dict.fromkeys(TASK_TYPES, document) if document else {}
+
+
+def _document_unless_query(encoder: TextEncoder) -> Any:
+    def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
+        return encoder.encode(texts, role or "document").numpy()
+
+    return embed

@@ -1,0 +1,64 @@
+"""The folder of a run, the same for all of its processes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_embed.errors import UserError
+from lightning_embed.failure import RUN_FOLDER, forget
+
+
+def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
+    """The folder of this run: a new one for a new fit, the latest one to go on in.
+
+    Args:
+        given: trainer.default_root_dir; None: runs/run.
+        command: The command.
+        ckpt_path: Its checkpoint, `last` included.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    if RUN_FOLDER not in os.environ:
+        os.environ[RUN_FOLDER] = agreed(lambda: str(_choose(Path(given or "runs/run"), command, ckpt_path)))
+    return Path(os.environ[RUN_FOLDER])
+
+
+def _choose(base: Path, command: str, ckpt_path: str | None) -> Path:
+    candidates = [base]
+    while (candidates[-1] / "checkpoints").exists():
+        candidates.append(base.with_name(f"{base.name}-{len(candidates) + 1}"))
+    folder = candidates[-1] if command == "fit" and ckpt_path is None else candidates[max(0, len(candidates) - 2)]
+    if ckpt_path is not None and Path(ckpt_path).exists() and Path(ckpt_path).resolve().parent.name == "checkpoints":
+        folder = Path(ckpt_path).parent.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+        forget(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the run's folder cannot be written ({error.strerror}); give another --trainer.default_root_dir"
+        ) from None
+    return folder
+
+
+def agreed(choose: Callable[[], str]) -> str:
+    """What rank 0 chooses; under torchrun, which starts all ranks at once, the others ask its store for it.
+
+    Args:
+        choose: Called by rank 0 alone.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return choose()
+    from torch.distributed import PrefixStore, TCPStore
+
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    agents = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store = PrefixStore(f"lightning_embed/{attempt}", agents)
+    if os.environ["RANK"] == "0":
+        chosen = choose()
+        store.set("chosen", chosen)
+        return chosen
+    return str(store.get("chosen").decode())

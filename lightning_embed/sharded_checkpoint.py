@@ -1,0 +1,244 @@
+"""A checkpoint that is a folder: each rank writes its shards, and any number of ranks, or one process, reads them.
+
+The layout is Lightning's: `.metadata` and `*.distcp` of torch.distributed.checkpoint hold tensors, named `state_dict.NAME` and
+`optimizer_0.state.NAME.exp_avg`; `meta.pt` holds all else. torch's own reader unpickles `.metadata`, whatever that does; the one here
+makes tables of tensors of it and nothing else.
+"""
+
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from lightning_embed.distributed import rank, world_size
+from lightning_embed.errors import UserError
+
+META, TABLE = "meta.pt", ".metadata"
+WEIGHTS, OPTIMIZER = "state_dict.", "optimizer_{}.state."
+OF_TABLES = {
+    "torch.distributed.checkpoint.metadata": (
+        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
+        "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    "torch.serialization": ("_get_layout",),
+    "torch": ("Size",),
+    "pathlib": ("PosixPath", "WindowsPath"),
+}  # fmt: skip
+"""What torch's table of tensors is pickled as."""
+
+
+class _Table(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """One of the table's classes or a type of numbers, or an error."""
+        known = name in OF_TABLES.get(module, ())
+        found = super().find_class(module, name) if known or module == "torch" else None
+        if known or isinstance(found, torch.dtype):
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in it")
+
+
+class TensorReader(dcp.FileSystemReader):
+    """torch's reader of sharded tensors, which here runs no pickled code."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """The table of the folder's tensors."""
+        with self.fs.create_stream(self.fs.concat_path(self.path, TABLE), "rb") as file:
+            table: Metadata = _Table(file).load()
+        table.storage_meta = table.storage_meta or StorageMeta()
+        table.storage_meta.load_id = self.load_id
+        return table
+
+
+def is_sharded_checkpoint(path: Path) -> bool:
+    """Whether a path is such a folder.
+
+    Args:
+        path: Any path.
+    """
+    return path.is_dir() and (path / META).is_file()
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; every rank calls it, and the folder is there whole or not at all.
+
+    Args:
+        folder: Where; what stands there is replaced.
+        tensors: Name -> this rank's tensor; sharded ones are written by their owners.
+        rest: Plain values and tensors that are not sharded; rank 0's are written.
+    """
+    part, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old"))
+    if rank() == 0:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    _wait()
+    dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(part), no_dist=world_size() == 1)
+    if rank() == 0:
+        torch.save(dict(rest), part / META)
+        remove(old)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(part, folder)
+        remove(old)
+    _wait()
+
+
+def remove(path: Path) -> None:
+    """Removes a checkpoint, a file or a folder, if it is there.
+
+    Args:
+        path: Where.
+    """
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read(folder: Path, optimizer: bool = True) -> dict[str, Any]:
+    """A sharded checkpoint whole, on the CPU, in the form of one that is a file; any one process may call it.
+
+    Args:
+        folder: The checkpoint.
+        optimizer: Whether to read the optimizer's state too.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    table, rest = _open(folder)
+    tensors = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in table.state_dict_metadata.items()
+        if isinstance(entry, TensorStorageMetadata) and (optimizer or name.startswith(WEIGHTS))
+    }
+    _load(folder, tensors, alone=True)
+    if not optimizer:
+        rest = {key: value for key, value in rest.items() if key != "optimizer_states"}
+    states = [_part(tensors, OPTIMIZER.format(i)) for i in range(len(rest.get("optimizer_states", [])))]
+    for saved, state in zip(rest.get("optimizer_states", []), states, strict=True):
+        saved["state"] = _by_parameter(state)
+    return rest | {"state_dict": _part(tensors, WEIGHTS)}
+
+
+def read_into(folder: Path, module: nn.Module, optimizers: list[Optimizer]) -> dict[str, Any]:
+    """Reads each rank's shards of a checkpoint into a sharded module and its optimizers; returns the rest. Every rank calls it.
+
+    Args:
+        folder: The checkpoint.
+        module: Whose weights are overwritten.
+        optimizers: Those of the checkpoint, or none.
+
+    Raises:
+        UserError: It cannot be read, or is one of another model.
+    """
+    table, rest = _open(folder)
+    weights = {WEIGHTS + name: value for name, value in module.state_dict().items()}
+    there = {name for name in table.state_dict_metadata if name.startswith(WEIGHTS)}
+    if there != set(weights):
+        other = ", ".join(sorted(name.removeprefix(WEIGHTS) for name in there ^ set(weights))[:4])
+        raise UserError(f"{folder}: the checkpoint is of another model: it and the model do not both have {other}")
+    states: list[dict[str, Tensor]] = []
+    for i, (optimizer, saved) in enumerate(zip(optimizers, rest.get("optimizer_states", []), strict=False)):
+        own = dict(zip(_names(saved), _parameters(optimizer), strict=True))
+        prefix = OPTIMIZER.format(i)
+        named = {name: table.state_dict_metadata[name] for name in table.state_dict_metadata if name.startswith(prefix)}
+        states.append(
+            {name: _empty(entry, own[name.removeprefix(prefix).rpartition(".")[0]]) for name, entry in named.items()}
+        )
+    _load(folder, weights | {name: value for state in states for name, value in state.items()})
+    for i, (optimizer, saved) in enumerate(zip(optimizers, rest.get("optimizer_states", []), strict=False)):
+        optimizer.load_state_dict(saved | {"state": _by_parameter(_part(states[i], OPTIMIZER.format(i)))})
+    return rest
+
+
+def spread_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Loads an optimizer's whole state into one over sharded weights: each rank takes its shards.
+
+    Args:
+        saved: What `optimizer.state_dict()` gave on whole weights; parameters are told by their order.
+        optimizer: The optimizer.
+    """
+    own = zip(_names(saved), _parameters(optimizer), strict=True)
+    state = {
+        name: {key: spread(value, parameter) for key, value in saved["state"][name].items()}
+        for name, parameter in own
+        if name in saved["state"]
+    }
+    optimizer.load_state_dict({**saved, "state": state})
+
+
+def spread(value: Any, like: Tensor) -> Any:
+    """A whole tensor sharded as another one is, if it is of its shape.
+
+    Args:
+        value: Anything; the same on every rank.
+        like: A parameter.
+    """
+    if not isinstance(value, Tensor) or not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _names(saved: Mapping[str, Any]) -> list[Any]:
+    return list(chain.from_iterable(group["params"] for group in saved["param_groups"]))
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _by_parameter(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """NAME.exp_avg -> tensor as NAME -> exp_avg -> tensor."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        parameter, _, key = name.rpartition(".")
+        found.setdefault(parameter, {})[key] = value
+    return found
+
+
+def _empty(entry: Any, like: Tensor) -> Tensor:
+    """A tensor to read an entry into, sharded as a parameter if it is of its shape."""
+    if entry.size == like.shape:
+        return torch.zeros_like(like, dtype=entry.properties.dtype, requires_grad=False)
+    return torch.zeros(entry.size, dtype=entry.properties.dtype)
+
+
+def _open(folder: Path) -> tuple[Metadata, dict[str, Any]]:
+    try:
+        rest: dict[str, Any] = torch.load(folder / META, map_location="cpu", weights_only=True)
+        return TensorReader(folder).read_metadata(), rest
+    except Exception as error:  # whatever a torn or foreign file makes of itself
+        raise _unreadable(folder, error) from None
+
+
+def _load(folder: Path, tensors: dict[str, Tensor], alone: bool = False) -> None:
+    try:
+        dcp.load(tensors, storage_reader=TensorReader(folder), no_dist=alone or world_size() == 1)
+    except (Exception, CheckpointException) as error:  # the latter is none of the former
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: BaseException) -> UserError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(f"{folder}: not a checkpoint that can be read ({lines[-1][:160]})")
+
+
+def _wait() -> None:
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,78 @@
+"""One rank fails: every rank ends soon, with that rank's error and no other."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+
+from lightning_embed.errors import UserError
+from tests.test_cli import config, losses, run, start
+
+
+class FailAt(L.Callback):
+    """Ends a rank at the third step, one way or another."""
+
+    def __init__(self, rank: int, how: str) -> None:
+        self.rank, self.how = rank, how
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx != 2 or trainer.global_rank != self.rank:
+            return
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise UserError("this text is bad") if self.how == "mistake" else ZeroDivisionError("of our making")
+
+
+def failed(job: dict, tmp_path: Path, strategy: str | dict, rank: int, how: str) -> tuple[int, str]:
+    """The exit code and output of a run of two ranks of which one fails; it must take less than a minute from then on."""
+    failing = [{"class_path": "tests.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
+    job = job | {"trainer": job["trainer"] | {"callbacks": failing, "strategy": strategy, "devices": 2}}
+    process = start(
+        job,
+        tmp_path,
+        "--report.enabled",
+        "false",
+        "--checkpoint.every_n_train_steps",
+        "1",
+        "--checkpoint.monitor",
+        "null",
+    )
+    output, _ = process.communicate(timeout=240)
+    print(output)
+    return process.returncode, output
+
+
+def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one_device(
+    teacher: Path, student: Path, pairs: Path, tmp_path: Path
+) -> None:
+    job = config(teacher, student, pairs, tmp_path / "run")
+    sharded = {"class_path": "FSDP2", "init_args": {"save_distributed_checkpoint": True}}
+    code, output = failed(job, tmp_path, sharded, 1, "mistake")
+    assert code == 2 and output.count("error: this text is bad") == 1
+    assert "Traceback" not in output and "gloo" not in output
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_dir()
+    run(job, tmp_path, "--report.enabled", "false", "--ckpt_path", "last")
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file() and not list((tmp_path / "run").glob(".*"))
+    assert len(losses(tmp_path / "run")) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("how", ["mistake", "bug", "kill"])
+def test_whatever_ends_a_rank_ends_all_with_one_error(
+    how: str, rank: int, strategy: str, teacher: Path, student: Path, pairs: Path, tmp_path: Path
+) -> None:
+    code, output = failed(config(teacher, student, pairs, tmp_path / "run"), tmp_path, strategy, rank, how)
+    assert "gloo" not in output
+    if how == "mistake":
+        assert code == 2 and output.count("error: this text is bad") == 1 and "Traceback" not in output
+    elif how == "bug":
+        assert code == 1 and output.count("ZeroDivisionError: of our making") == 1
+        assert output.count("Traceback") == 1
+    else:
+        told = output.count("lost the others: one of them ended") + output.count("terminated with code -9")
+        assert code != 0 and told == 1 and "Traceback" not in output
