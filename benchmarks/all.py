@@ -154,8 +154,9 @@ def main() -> None:
         if "growth" in result:
             growth.figure(result["growth"], folder / "growth.png")
     if asked.docs:
+        shown = {"ratios": "![times as fast](images/performance.png)", "growth": "![seconds a step](images/growth.png)"}
         for name, text in texts.items():
-            put(DOCS / "performance.md", name, text)
+            put(DOCS / "performance.md", name, f"{text}\n\n{shown[name]}" if name in shown else text)
     print(f"{texts['machine']} {result['minutes']:.1f} minutes -> {asked.out}")
 
 
