@@ -3,11 +3,11 @@
     out_i = Σ_j softmax_j(scale · q_i·k_j) v_j    over the j of i's text, with j ≤ i if causal, and |i − j| < window in a local layer
 
 transformers finds it under `NAME` and calls it in every layer. Where no boundaries are given it is transformers' own sdpa. With
-them, a varlen kernel does all texts at once on a GPU; elsewhere each text is attended to by itself. Neither makes a T×T mask.
+them, a varlen kernel does all texts at once on a GPU; elsewhere those of one length are one call. Neither makes a T×T mask.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, cast
 
 import torch
@@ -159,7 +159,7 @@ def attend_each(
     scale: float | None,
     dropout: float,
 ) -> Tensor:
-    """Each text of a row by itself, by sdpa; (1, T, H, d).
+    """The texts of a row by sdpa, neighbours of one length in one call; (1, T, H, d).
 
     Args:
         query: (1, H, T, d).
@@ -171,16 +171,19 @@ def attend_each(
         scale: Factor of the products; None: 1/√d.
         dropout: Probability of dropping an attention weight.
     """
+    groups = [(length, len(list(same))) for length, same in groupby(b - a for a, b in pairwise(boundaries))]
+    sizes = [length * n for length, n in groups]
     parts = []
-    for start, stop in pairwise(boundaries):
-        q, k, v = (x[:, :, start:stop] for x in (query, key, value))
-        local = None if window is None or stop - start <= window else local_mask(stop - start, window, causal, q.device)
+    # split, not slices: the backward pass of a slice fills a tensor as large as the row with zeros, that of a split joins the parts
+    for (length, n), *split in zip(groups, *(x[0].split(sizes, dim=1) for x in (query, key, value)), strict=True):
+        q, k, v = (x.unflatten(1, (n, length)).transpose(0, 1) for x in split)  # (n, H, length, d)
+        local = None if window is None or length <= window else local_mask(length, window, causal, q.device)
         out = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=local, dropout_p=dropout, is_causal=causal and local is None, scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )  # fmt: skip
-        parts.append(out.transpose(1, 2))
-    return torch.cat(parts, dim=1)
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)[None]
 
 
 def local_mask(tokens: int, window: int, causal: bool, device: torch.device) -> Tensor:

@@ -22,6 +22,8 @@ from lightning_embed.tokenizer import TextTokenizer
 
 FORWARD_COST = 256
 """What one more forward costs, in tokens' worth of time: with it the plan weighs padding against the number of chunks."""
+CPU_FORWARD_COST = 64
+"""The same on a CPU, which launches nothing and is full with a few hundred tokens."""
 MASK_ENTRIES = 2**26
 """The most n·l² of a padded chunk: its mask has so many entries, on the CPU of four bytes each; a single row needs none."""
 
@@ -74,7 +76,7 @@ class TextEncoder(nn.Module):
         max_tokens: Token budget (with padding) of one forward; a single text may exceed it.
         packing: `on`: texts stand end to end in one row, without padding, their boundaries kept; refused, with the difference printed,
             where that changes the vectors (MPNet's). `off`: padded chunks. `auto`: packed where a GPU has a kernel for it and packed
-            texts have been shown equal to single ones on this very model, else padded chunks, which are quicker on a CPU.
+            texts have been shown equal to single ones on this very model, else padded chunks; on a CPU, `on` pays without dropout.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
             batch, the same gradient.
         checkpoint_layers: Keeps, of each chunk, what goes into its layers alone, and computes each layer again in the backward pass:
@@ -184,7 +186,9 @@ class TextEncoder(nn.Module):
         starts = tokens.lengths.cumsum(0) - tokens.lengths
         order = tokens.lengths.argsort(descending=True, stable=True)
         lengths = tokens.lengths[order]
-        plan = (plan_rows if packed else plan_chunks)(lengths.tolist(), self.max_tokens)
+        cost = CPU_FORWARD_COST if tokens.ids.device.type == "cpu" else FORWARD_COST
+        listed = lengths.tolist()
+        plan = plan_rows(listed, self.max_tokens) if packed else plan_chunks(listed, self.max_tokens, cost)
         # Ranks that share weights meet in every forward: one with fewer goes on with a token that counts for nothing.
         forwards = max(1, most(len(plan), tokens.ids.device) if is_sharded(self) else len(plan))
         parts = [run(tokens.ids, starts[order[rows]], lengths[rows]) for rows in plan]
@@ -243,7 +247,7 @@ class TextEncoder(nn.Module):
         finally:
             self.train(training)
 
-    def encode(self, texts: Sequence[str], role: str = "document", batch_rows: int = 256) -> Tensor:
+    def encode(self, texts: Sequence[str], role: str = "document", batch_rows: int = 4096) -> Tensor:
         """Unit vectors of texts, for notebooks and reports.
 
         Args:

@@ -198,6 +198,10 @@ class EmbeddingModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""
+        if str(self.trainer.precision).startswith("bf16") and self.trainer.strategy.root_device.type == "cpu":
+            note(
+                "trainer.precision bf16 on a CPU: where it has no instructions for bf16 it is slower than 32-true, the default"
+            )
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
 

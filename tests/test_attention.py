@@ -28,7 +28,8 @@ def dense(q: Tensor, k: Tensor, v: Tensor, bounds: list[int], left: int, right: 
 @pytest.mark.parametrize("window", [None, 3, 100])
 @pytest.mark.parametrize("causal", [True, False])
 def test_each_text_is_attended_to_as_by_a_block_mask(causal: bool, window: int | None) -> None:
-    bounds, (q, k, v) = [0, 7, 8, 13], (torch.randn(1, h, 13, 4, dtype=torch.float64) for h in (4, 2, 2))
+    bounds = [0, 7, 8, 13, 18, 23]  # three of one length are one call
+    q, k, v = (torch.randn(1, h, 23, 4, dtype=torch.float64) for h in (4, 2, 2))
     reach = -1 if window is None else window - 1
     wanted = dense(q, k, v, bounds, reach, 0 if causal else reach, 0.3)
     torch.testing.assert_close(attend_each(q, k, v, bounds, causal, window, 0.3, 0.0), wanted)
