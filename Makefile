@@ -36,7 +36,7 @@ ablations: $(STAMP)  ## the paper's four ablations on the demo's models and data
 	$(VENV)/bin/python examples/ablations/run.py $(if $(QUICK),--quick)
 
 test: $(STAMP)  ## the tests, but for the slow ones
-	$(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## the slow tests
 	$(RUN) pytest -m slow $(PYTEST_ARGS)

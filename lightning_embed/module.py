@@ -1,6 +1,6 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import nan
 from typing import Any
 
@@ -10,8 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lightning_embed.adapter_checkpoint import check_base, leave_base_out, note_base
-from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch, Tokens
-from lightning_embed.distributed import most
+from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
@@ -25,6 +24,7 @@ from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.trained import idle, parameter_groups
+from lightning_embed.vectors import split, teacher_vectors
 
 
 class EmbeddingModule(L.LightningModule):
@@ -276,36 +276,3 @@ class EmbeddingModule(L.LightningModule):
             # from the trainer's setting, not estimated_stepping_batches: that would start the data anew
             scheduler.total_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-@torch.no_grad()
-def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterable[str]) -> dict[str, Tensor]:
-    """Role -> (n, E) unit vectors of the teacher: the stored ones where the batch has them, else its own.
-
-    Args:
-        teacher: The teacher; None: only stored ones are there.
-        batch: B rows, on the device where the teacher runs.
-        roles: Which columns.
-    """
-    vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
-    missing = [role for role in roles if role not in vectors]
-    anchor = batch.student[ANCHOR]
-    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
-    if someone and not missing and teacher is not None:
-        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
-    if missing and teacher is not None:
-        found = split(teacher, batch.teacher, missing)
-        vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
-    return vectors
-
-
-def split(encoder: Callable[[Tokens], Tensor], columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
-    """Encodes several columns in one go and gives each its vectors: role -> (n, D).
-
-    Args:
-        encoder: The encoder.
-        columns: Role -> tokens.
-        roles: Which of them.
-    """
-    vectors = encoder(Tokens.cat([columns[role] for role in roles]))
-    return dict(zip(roles, vectors.split([len(columns[role]) for role in roles]), strict=True))

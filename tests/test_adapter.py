@@ -277,7 +277,7 @@ def test_losses_that_rest_do_not_stop_ddp(job: dict, tmp_path: Path) -> None:
     assert len(losses(tmp_path / "run")) == 4
 
 
-@pytest.mark.parametrize("source", ("run", "run/checkpoints/last.ckpt"))
+@pytest.mark.parametrize("source", ("run", pytest.param("run/checkpoints/last.ckpt", marks=pytest.mark.slow)))
 def test_the_second_stage_starts_from_the_firsts_student_and_projection(
     teacher: Path, student: Path, pairs: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,10 +41,10 @@ def test_the_first_source_that_lacks_something_is_named_with_the_loss() -> None:
     with pytest.raises(
         UserError, match=r"loss 'rank' \(CoSENT\) requires score, which the batch of source 'bad' lacks"
     ):
-        check_sources({"nce": InfoNCE(), "rank": CoSENT()}, sources, ["teacher"])
-    check_sources({"distill": Distillation()}, sources, ["teacher"])
+        check_sources({"nce": LossTerm(InfoNCE()), "rank": LossTerm(CoSENT())}, sources, ["teacher"])
+    check_sources({"distill": LossTerm(Distillation())}, sources, ["teacher"])
     with pytest.raises(UserError, match="requires teacher"):
-        check_sources({"distill": Distillation()}, sources, [])
+        check_sources({"distill": LossTerm(Distillation())}, sources, [])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_rows_of_text_and_label_give_what_is_drawn(tmp_path: Path) -> None:
     assert open_source(Source(file)).given.columns["label"] == ALL
     assert open_source(Source(file, negatives=0)).given.roles == PAIR
     with pytest.raises(UserError, match="requires negative"):
-        check_sources({"margin": MarginMSE()}, [open_source(Source(file, negatives=0)).given], ["teacher"])
+        check_sources({"margin": LossTerm(MarginMSE())}, [open_source(Source(file, negatives=0)).given], ["teacher"])
 
 
 @pytest.mark.parametrize(

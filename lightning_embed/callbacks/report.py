@@ -21,10 +21,11 @@ from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads.projection import write_projection
-from lightning_embed.module import EmbeddingModule, split, teacher_vectors
+from lightning_embed.module import EmbeddingModule
 from lightning_embed.pretrained import folder_bytes
 from lightning_embed.sharding import full_state, is_fsdp, whole
 from lightning_embed.teacher import StoredTeacher
+from lightning_embed.vectors import split, teacher_vectors
 
 METRIC = "ndcg@10"
 SPEED_TEXTS = 512

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_embed import EmbeddingModule, LossTerm, TextEncoder, UserError
+from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.losses import GOR, InfoNCE
 
@@ -22,7 +24,8 @@ def test_stages_set_the_weights_from_their_step_on_and_leave_the_others(student:
 def test_a_loss_of_weight_0_is_not_run(student: Path) -> None:
     m = module(student)
     LossSchedule({0: {"nce": 0}}).setup(None, m, "fit")  # type: ignore[arg-type]
-    assert list(m.active()) == ["gor"]
+    one = Tokens(torch.tensor([4]), torch.tensor([1]))
+    assert list(m.active(TokenBatch({"anchor": one, "positive": one}))) == ["gor"]
 
 
 def test_an_unknown_loss_is_named(student: Path) -> None:

@@ -109,6 +109,7 @@ def test_two_processes_give_what_one_gives(teacher: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.work"))
 
 
+@pytest.mark.slow
 def test_shares_started_by_hand_meet_in_the_work_folder(
     teacher: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

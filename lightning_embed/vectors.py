@@ -1,0 +1,42 @@
+"""A batch's columns as vectors: several in one go of an encoder, and the teacher's from the store where they are there."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_embed.batch import ANCHOR, TokenBatch, Tokens
+from lightning_embed.distributed import most
+
+
+@torch.no_grad()
+def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterable[str]) -> dict[str, Tensor]:
+    """Role -> (n, E) unit vectors of the teacher: the stored ones where the batch has them, else its own.
+
+    Args:
+        teacher: The teacher; None: only stored ones are there.
+        batch: B rows, on the device where the teacher runs.
+        roles: Which columns.
+    """
+    vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
+    missing = [role for role in roles if role not in vectors]
+    anchor = batch.student[ANCHOR]
+    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    if someone and not missing and teacher is not None:
+        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
+    if missing and teacher is not None:
+        found = split(teacher, batch.teacher, missing)
+        vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
+    return vectors
+
+
+def split(encoder: Callable[[Tokens], Tensor], columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
+    """Encodes several columns in one go and gives each its vectors: role -> (n, D).
+
+    Args:
+        encoder: The encoder.
+        columns: Role -> tokens.
+        roles: Which of them.
+    """
+    vectors = encoder(Tokens.cat([columns[role] for role in roles]))
+    return dict(zip(roles, vectors.split([len(columns[role]) for role in roles]), strict=True))
