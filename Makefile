@@ -13,11 +13,7 @@ RUN     := $(VENV)/bin/python -m
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help quickstart test test-slow lint format type bench bench-losses bench-data bench-gpu dist constraints clean
-=======
-.PHONY: help quickstart recipe ablations test test-slow lint format type bench bench-losses bench-data dist constraints clean
->>>>>>> main
+.PHONY: help quickstart recipe ablations test test-slow lint format type bench bench-losses bench-data bench-gpu dist constraints clean
 
 help:  ## this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
