@@ -240,27 +240,36 @@ def print_evaluation(evaluation: Evaluation, files: Sequence[Path], console: Con
         files: What was written.
         console: Where to; the terminal if not given.
     """
+    tables = [(evaluation.title(metric), task_table(evaluation, metric), 1) for metric in evaluation.metrics]
+    tables.append(("full vectors, float32", scores_table(evaluation), 1))
+    if evaluation.comparisons:
+        tables.append(("compared (paired bootstrap)", comparison_table(evaluation), 2))
+    print_tables(tables, files, console)
+
+
+def print_tables(
+    tables: Sequence[tuple[str, Table, int]], files: Sequence[Path], console: Console | None = None
+) -> None:
+    """Prints tables, and where files are.
+
+    Args:
+        tables: Title, table, and how many of its columns, from the left, are words.
+        files: What was written.
+        console: Where to; the terminal if not given.
+    """
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = console or Console()
-
-    def show(title: str, content: Table, left: int) -> None:
+    for title, (header, rows), left in tables:
         console.print(Text(f"\n{title}", style="bold"))
-        header, rows = content
         drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for number, name in enumerate(header):
             drawn.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
         for row in rows:
             drawn.add_row(*(Text(cell) for cell in row))
         console.print(drawn)
-
-    for metric in evaluation.metrics:
-        show(evaluation.title(metric), task_table(evaluation, metric), 1)
-    show("full vectors, float32", scores_table(evaluation), 1)
-    if evaluation.comparisons:
-        show("compared (paired bootstrap)", comparison_table(evaluation), 2)
     console.print()
     for path in files:
         console.print(Text(str(path), style="dim"), soft_wrap=True)

@@ -192,19 +192,6 @@ def print_summary(summary: Summary, files: Sequence[Path], console: Console | No
         files: What was written.
         console: Where to; the terminal if not given.
     """
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    from lightning_embed.evaluation.task_report import print_tables
 
-    console = console or Console()
-    for title, (header, rows), left in (("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)):
-        console.print(Text(f"\n{title}", style="bold"))
-        drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for number, name in enumerate(header):
-            drawn.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
-        for row in rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        console.print(drawn)
-    console.print()
-    for path in files:
-        console.print(Text(str(path), style="dim"), soft_wrap=True)
+    print_tables([("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)], files, console)
