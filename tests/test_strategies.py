@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_embed.adapter import Adapter
 from lightning_embed.batch import TokenBatch
 from lightning_embed.errors import UserError
 from lightning_embed.strategies import FSDP2, check_strategy
@@ -16,6 +17,7 @@ from tests.fits import POOLING, Fit, differences, result, run_fits, write_inputs
 BOUNDS = {"32-true": (1e-5, 1e-5), "bf16-mixed": (5e-2, 5e-3)}
 """Precision -> largest difference of a loss, and of a weight, after ten steps at a learning rate of 1e-3."""
 EACH_LAYER = (("checkpoint_layers", True),)
+TRAINED = {"full": (), "LoRA": (("adapter", Adapter(rank=4, dropout=0.0)),)}
 SAVED_AT = 7
 """Within the second epoch, of six steps each."""
 ALONE = [
@@ -101,11 +103,13 @@ def test_files_of_all_strategies_hold_the_same_without_the_teacher(core: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("family", POOLING)
-def test_ten_steps_of_every_family_strategy_precision_and_chunking(family: str, tmp_path: Path) -> None:
+def test_ten_steps_of_every_family_strategy_precision_and_chunking(family: str, trained: str, tmp_path: Path) -> None:
     write_inputs(tmp_path, (family,))
+    adapter = TRAINED[trained]
     every = [
-        Fit(f"{strategy} {precision} {chunked} {layers}", strategy, family, precision, chunked, student=layers)
+        Fit(f"{strategy} {precision} {chunked} {layers}", strategy, family, precision, chunked, student=adapter + layers)
         for strategy in ("auto", "ddp", "fsdp2")
         for precision in BOUNDS
         for chunked in (False, True)
