@@ -65,7 +65,8 @@ class EmbedCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
-        parser.set_defaults({"trainer.log_every_n_steps": 10})
+        # rows are checked when they are opened, and the report scores the untrained student: a trial validation would only take time
+        parser.set_defaults({"trainer.log_every_n_steps": 10, "trainer.num_sanity_val_steps": 0})
         if self.command == "cache":
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
