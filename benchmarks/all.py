@@ -1,18 +1,18 @@
 """Every benchmark against sentence-transformers in one run: a table, a JSON file with versions and machine, and two figures.
 
-python benchmarks/all.py                    # all of it, on a machine that does nothing else
-python benchmarks/all.py --quick            # smaller sizes; about two minutes on 2 quiet cores
-python benchmarks/all.py --docs             # also puts tables and figures into docs/performance.md and docs/images
-python benchmarks/all.py --only training    # one part
+python benchmarks/all.py                     # all of it, on a machine that does nothing else
+python benchmarks/all.py --quick             # smaller sizes, without what takes long
+python benchmarks/all.py --docs              # also puts tables and figures into docs/performance.md and docs/images
+python benchmarks/all.py --only encoding     # measures one part anew; what --out holds of the others is kept
 """
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from common import DOCS, MODEL, Ratio, machine, table
 
 import losses
 
-PARTS = ("training", "encoding", "losses", "data", "overhead", "startup", "growth")
 MARK = ("<!-- {} -->", "<!-- /{} -->")
+Measured = dict[str, Any]
+"""Part -> what it gave, in JSON: for those of the table a list of `Ratio`."""
 
 
 def loss_rows(quick: bool) -> list[Ratio]:
@@ -43,16 +44,8 @@ def loss_rows(quick: bool) -> list[Ratio]:
     if abs(ours["value"] - naive["value"]) > 1e-4 * abs(naive["value"]):
         raise SystemExit(f"InfoNCE alone: the losses differ: {ours['value']} and {naive['value']}")
     told = f"{ours['seconds']:.2f} s, {ours['mb']:,.0f} MB"
-    share = ours["mb"] / max(1.0, naive["mb"])
-    return [
-        Ratio(
-            f"InfoNCE loss alone, {size:,} x {dim}, against the plain formula",
-            naive["seconds"] / ours["seconds"],
-            share,
-            told,
-            "1 at 0.05",
-        )
-    ]
+    work = f"InfoNCE loss alone, {size:,} x {dim}, against the plain formula"
+    return [Ratio(work, naive["seconds"] / ours["seconds"], ours["mb"] / max(1.0, naive["mb"]), told, "1 at 0.05")]
 
 
 def data_rows(quick: bool) -> list[Ratio]:
@@ -73,6 +66,24 @@ def data_rows(quick: bool) -> list[Ratio]:
         Ratio("data loader alone", mine / other, None, f"{mine:,.0f} tokens/s", "5"),
         Ratio("data loader, tokens cached", cached / other, None, f"{cached:,.0f} tokens/s", "50"),
     ]
+
+
+def _trained(name: str, quick: bool) -> list[Ratio]:
+    return [training.ratio(*training.jobs(quick)[name])]
+
+
+RATIOS: dict[str, Callable[[bool], list[Ratio]]] = {
+    **{name: partial(_trained, name) for name in training.jobs(True)},
+    "encoding": encoding.rows,
+    "loss": loss_rows,
+    "loader": data_rows,
+}
+"""Parts that are rows of one table."""
+TABLES: dict[str, Any] = {"overhead": overhead, "startup": startup, "growth": growth}
+"""Parts with a table of their own."""
+PARTS = (*RATIOS, *TABLES)
+QUICK = tuple(RATIOS)
+"""Parts that are measured in a quick run, unless others are asked for."""
 
 
 def bars(rows: list[Ratio], file: Path) -> None:
@@ -112,52 +123,78 @@ def put(document: Path, name: str, text: str) -> None:
     document.write_text(f"{before}{first}\n{text}\n{last}{after}")
 
 
-def main() -> None:
-    """Runs the parts and writes what they gave."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes")
-    parser.add_argument("--docs", action="store_true", help="also write docs/performance.md's tables and figures")
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="some parts")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the results")
-    asked = parser.parse_args()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false" if asked.quick else os.environ.get("TOKENIZERS_PARALLELISM", "true")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    about = machine()
-    ratios: list[Ratio] = []
-    measured: dict[str, Callable[[bool], list[Ratio]]] = {
-        "training": training.rows, "encoding": encoding.rows, "losses": loss_rows, "data": data_rows,
-    }  # fmt: skip
-    for name, rows in measured.items():
-        if name in asked.only:
-            ratios += rows(asked.quick)
-            print(table(ratios[-1:]) if len(ratios) == 1 else table(ratios), flush=True)
-    result: dict[str, Any] = about | {"quick": asked.quick, "ratios": [asdict(row) for row in ratios]}
-    texts = {"ratios": table(ratios)} if ratios else {}
-    others: dict[str, Any] = {"overhead": overhead, "startup": startup, "growth": growth}
-    for name, part in others.items():
-        if name in asked.only:
-            result[name] = part.rows(asked.quick)
-            texts[name] = part.table(result[name])
-            print(texts[name], flush=True)
-    result["minutes"] = (time.perf_counter() - start) / 60
-    sizes = "small sizes (`QUICK=1`)" if asked.quick else "full sizes"
+def kept(file: Path, quick: bool) -> Measured:
+    """What an earlier run of the same sizes measured.
+
+    Args:
+        file: Its JSON file.
+        quick: Which sizes.
+    """
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found["parts"] if found.get("quick") == quick else {}
+
+
+def texts_of(found: Measured, about: dict[str, Any], quick: bool) -> dict[str, str]:
+    """Name of a place in the document -> what is to stand there.
+
+    Args:
+        found: What was measured.
+        about: The machine.
+        quick: Which sizes.
+    """
+    rows = [Ratio(**row) for name in RATIOS for row in found.get(name, ())]
+    texts = {"ratios": table(rows)} if rows else {}
+    texts |= {name: part.table(found[name]) for name, part in TABLES.items() if name in found}
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    sizes = "small sizes (`QUICK=1`)" if quick else "full sizes"
     texts["machine"] = (
         f"{about['cpu']}, {about['cores']} cores, {sizes}, load {about['load']:.1f} at the start; {versions}."
     )
-    (asked.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-    (asked.out / "bench.md").write_text("\n\n".join(texts.values()) + "\n")
-    for folder in [asked.out] + [DOCS / "images"] * asked.docs:
-        if ratios:
-            bars(ratios, folder / "performance.png")
-        if "growth" in result:
-            growth.figure(result["growth"], folder / "growth.png")
+    return texts
+
+
+def draw(found: Measured, folder: Path) -> None:
+    """Draws the figures of what was measured.
+
+    Args:
+        found: What was measured.
+        folder: Where to.
+    """
+    rows = [Ratio(**row) for name in RATIOS for row in found.get(name, ())]
+    if rows:
+        bars(rows, folder / "performance.png")
+    if "growth" in found:
+        growth.figure(found["growth"], folder / "growth.png")
+
+
+def main() -> None:
+    """Measures the parts, one after the other, and writes after each what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, and without overhead, startup and growth")
+    parser.add_argument("--docs", action="store_true", help="also write docs/performance.md's tables and figures")
+    parser.add_argument("--only", choices=PARTS, nargs="*", help="these parts")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the results")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    start, about, file = time.perf_counter(), machine(), asked.out / "bench.json"
+    found = {} if asked.only is None else kept(file, asked.quick)
+    for name in asked.only if asked.only is not None else QUICK if asked.quick else PARTS:
+        measured = RATIOS[name](asked.quick) if name in RATIOS else TABLES[name].rows(asked.quick)
+        found[name] = [asdict(row) for row in measured] if name in RATIOS else measured
+        texts = texts_of(found, about, asked.quick)
+        print(texts["ratios" if name in RATIOS else name], flush=True)
+        file.write_text(json.dumps(about | {"quick": asked.quick, "parts": found}, indent=1) + "\n")
+        (asked.out / "bench.md").write_text("\n\n".join(texts.values()) + "\n")
+    draw(found, asked.out)
     if asked.docs:
+        draw(found, DOCS / "images")
         shown = {"ratios": "![times as fast](images/performance.png)", "growth": "![seconds a step](images/growth.png)"}
-        for name, text in texts.items():
+        for name, text in texts_of(found, about, asked.quick).items():
             put(DOCS / "performance.md", name, f"{text}\n\n{shown[name]}" if name in shown else text)
-    print(f"{texts['machine']} {result['minutes']:.1f} minutes -> {asked.out}")
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes -> {asked.out}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ The step is InfoNCE as in training.py. Linear in tokens and flat in rows is what
 """
 
 import argparse
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,19 @@ SIZES = (1, 4, 16)
 
 
 def jobs(quick: bool) -> dict[str, dict[int, Job]]:
-    """What grows -> times -> job.
+    """What grows -> times -> job; all three begin with the same one.
 
     Args:
         quick: Only the first two sizes, of shorter texts.
     """
-    base = Job(INFONCE, batch=8, median=24 if quick else 32, longest=128 if quick else 512, steps=1 if quick else 2)
-    sizes = SIZES[:2] if quick else SIZES
-
-    def grown(**changes: Any) -> Job:
-        return Job(**{**base.__dict__, **changes})
-
-    return {
-        "batch": {n: grown(batch=base.batch * n) for n in sizes},
-        "length": {n: grown(median=base.median * n // 2, longest=min(512, base.longest * n)) for n in sizes},
-        "rows": {n: grown(rows=500 * n) for n in sizes},
+    base = Job(INFONCE, batch=8, median=24, longest=128 if quick else 256, steps=1 if quick else 2, rows=500)
+    grown = {
+        "batch": lambda n: {"batch": base.batch * n},
+        "length": lambda n: {"median": base.median * n, "longest": min(512, base.longest * n)},
+        "rows": lambda n: {"rows": base.rows * n},
     }
+    sizes = SIZES[:2] if quick else SIZES
+    return {what: {n: replace(base, **change(n)) for n in sizes} for what, change in grown.items()}
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
@@ -40,23 +39,15 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     Args:
         quick: As for `jobs`.
     """
+    compared = cache(compare)
     found = []
     for what, sizes in jobs(quick).items():
         for times, job in sizes.items():
-            mine, other = compare(job).values()
-            tokens = sum(turn["tokens"] for turn in mine[1:]) / job.steps
-            for arm, turns in (("ours", mine), ("sentence-transformers", other)):
+            for arm, turns in zip(("ours", "sentence-transformers"), compared(job).values(), strict=True):
                 seconds = sum(turn["seconds"] for turn in turns[1:]) / job.steps
-                found.append(
-                    {
-                        "grows": what,
-                        "times": times,
-                        "arm": arm,
-                        "tokens": tokens,
-                        "seconds": seconds,
-                        "mb": turns[-1]["mb"],
-                    }
-                )
+                tokens = sum(turn["tokens"] for turn in compared(job)["ours"][1:]) / job.steps
+                row = {"grows": what, "times": times, "arm": arm, "tokens": tokens, "seconds": seconds}
+                found.append(row | {"mb": turns[-1]["mb"]})
     return found
 
 

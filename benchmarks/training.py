@@ -229,7 +229,7 @@ def compare(job: Job) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def ratio(job: Job, aim: str = "") -> Ratio:
+def ratio(job: Job, aim: str) -> Ratio:
     """A job as a row of the table.
 
     Args:
@@ -241,24 +241,25 @@ def ratio(job: Job, aim: str = "") -> Ratio:
     speed = statistics.median(turn["tokens"] / turn["seconds"] for turn in mine[1:])
     memory = mine[-1]["mb"] / max(1.0, other[-1]["mb"])
     told = f"{speed:,.0f} tokens/s, {mine[-1]['mb']:,.0f} MB"
-    return Ratio(job.work, paired_ratio(*counted), None if job.work == TEACHER else memory, told, aim)
+    work = f"{job.work}, B = {job.batch}" + (f", chunks of {job.chunk}" if job.chunk else "")
+    return Ratio(work, paired_ratio(*counted), None if job.work == TEACHER else memory, told, aim)
 
 
-def rows(quick: bool) -> list[Ratio]:
-    """The four comparisons.
+def jobs(quick: bool) -> dict[str, tuple[Job, str]]:
+    """Name -> what is trained, and what it should come to.
 
     Args:
         quick: Smaller batches of shorter texts.
     """
     small: dict[str, Any] = {"median": 32, "longest": 256, "steps": 2} if quick else {}
     share = 4 if quick else 1
-    return [
-        ratio(Job(DISTIL, 32 // share, **small), "4 at 0.33"),
-        ratio(Job(TEACHER, 8 if quick else 16, **small), "6"),
-        ratio(Job(INFONCE, 128 // share, **small), "6 at 0.25"),
-        ratio(Job(GRADCACHE, 512 // (2 * share), chunk=32 // share, **small), "5 at 0.33") if quick
-        else ratio(Job(GRADCACHE, 512, chunk=32, steps=2), "5 at 0.33"),
-    ]  # fmt: skip
+    cached = Job(GRADCACHE, 512 // share**2, longest=256, chunk=32 // share, steps=2, median=32 if quick else 64)
+    return {
+        "distillation": (Job(DISTIL, 32 // share, **small), "4 at 0.33"),
+        "store": (Job(TEACHER, 16 // share, **small), "6"),
+        "infonce": (Job(INFONCE, 128 // share, **small), "6 at 0.25"),
+        "gradcache": (cached, "5 at 0.33"),
+    }
 
 
 def main() -> None:
@@ -270,7 +271,7 @@ def main() -> None:
     parser.add_argument("--job", type=json.loads)
     asked = parser.parse_args()
     if asked.arm is None:
-        print(table(rows(asked.quick)))
+        print(table([ratio(*job) for job in jobs(asked.quick).values()]))
     elif asked.arm == "theirs":
         theirs(asked.folder, Job(**asked.job))
     else:

@@ -109,7 +109,9 @@ def test_ten_steps_of_every_family_strategy_precision_and_chunking(family: str, 
     write_inputs(tmp_path, (family,))
     adapter = TRAINED[trained]
     every = [
-        Fit(f"{strategy} {precision} {chunked} {layers}", strategy, family, precision, chunked, student=adapter + layers)
+        Fit(
+            f"{strategy} {precision} {chunked} {layers}", strategy, family, precision, chunked, student=adapter + layers
+        )
         for strategy in ("auto", "ddp", "fsdp2")
         for precision in BOUNDS
         for chunked in (False, True)
