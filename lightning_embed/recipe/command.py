@@ -52,7 +52,7 @@ def recipe(
     precisions: Sequence[str] = PRECISIONS,
     shots: int = 16,
 ) -> None:
-    """Trains the stages that are not trained yet, scores them all, and writes and prints the report.
+    """Trains the stages that are not trained yet, scores them, prints the report, and puts the adapters beside their base.
 
     Args:
         stages: The chain, in order.
@@ -91,8 +91,9 @@ def recipe(
 
         summary = score(finished, home / "scores", dims, precisions, shots)
         print_summary(summary, write_summary(summary, home / "report"))
-    if len(told := adapters(finished)) > 1:
-        print(f"all adapters beside one base: python -m lightning_embed export {' '.join(told)} {home / 'export'}")
+    from lightning_embed.recipe.exporting import export_adapters
+
+    export_adapters(finished, home / "export")
 
 
 def train(chain: Sequence[Job], redo: bool) -> None:
@@ -127,22 +128,6 @@ def train(chain: Sequence[Job], redo: bool) -> None:
         loss = "" if found.loss is None else f", loss {found.loss:.4f}"
         stops = "" if not found.stops else f", stopped {found.stops} time{'s' if found.stops > 1 else ''} on the way"
         _say(job, f"{found.steps:,} steps in {duration(found.seconds)}{loss}{stops} -> {job.folder / 'model'}")
-
-
-def adapters(finished: Sequence[Job]) -> list[str]:
-    """`NAME=CHECKPOINT` of the stages that trained an adapter, as `export` takes several.
-
-    Args:
-        finished: Stages that are trained.
-    """
-    found = []
-    for job in finished:
-        student = job.settings.get("model", {}).get("init_args", {}).get("student") or {}
-        if "adapter" in student or "adapter" in student.get("init_args", {}):
-            checkpoints = job.folder / "checkpoints"
-            averaged = (checkpoints / "averaged.ckpt").exists()
-            found.append(f"{job.name}={checkpoints / ('averaged.ckpt' if averaged else 'last.ckpt')}")
-    return found
 
 
 def _finished(job: Job) -> bool:

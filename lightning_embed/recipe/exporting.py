@@ -1,0 +1,64 @@
+"""All adapters of a chain beside the base that they share: one folder, in which the reader picks the task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_embed.recipe.chain import Job
+
+STAGES = "stages.json"
+"""What an exported folder was made of: stage -> its key."""
+
+
+def adapters(finished: Sequence[Job]) -> dict[str, list[Job]]:
+    """The stages that trained an adapter, by the stage that they started from.
+
+    Args:
+        finished: Stages that are trained.
+    """
+    found: dict[str, list[Job]] = {}
+    for job in finished:
+        student = job.settings.get("model", {}).get("init_args", {}).get("student") or {}
+        if job.after is not None and ("adapter" in student or "adapter" in student.get("init_args", {})):
+            found.setdefault(job.after.name, []).append(job)
+    return found
+
+
+def export_adapters(finished: Sequence[Job], folder: Path) -> None:
+    """Writes FOLDER/BASE for each base with two adapters or more, unless it holds the same already.
+
+    Args:
+        finished: Stages that are trained.
+        folder: Where to.
+
+    Raises:
+        UserError: One does not load, or the folder cannot be written.
+    """
+    from lightning_embed.export_command import export
+
+    for base, jobs in adapters(finished).items():
+        keys, out = {job.name: job.key for job in jobs}, folder / base
+        if len(jobs) < 2 or _made_of(out) == keys:
+            continue
+        export([f"{job.name}={checkpoint(job)}" for job in jobs], str(out), overwrite=True)
+        (out / STAGES).write_text(json.dumps(keys, indent=1), encoding="utf-8")
+
+
+def checkpoint(job: Job) -> Path:
+    """The file that a stage ended with: the average where it has one, else the last.
+
+    Args:
+        job: A stage that is trained.
+    """
+    averaged = job.folder / "checkpoints" / "averaged.ckpt"
+    return averaged if averaged.exists() else averaged.with_name("last.ckpt")
+
+
+def _made_of(folder: Path) -> dict[str, str] | None:
+    try:
+        keys: dict[str, str] = json.loads((folder / STAGES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return keys
