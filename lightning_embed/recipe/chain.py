@@ -40,6 +40,8 @@ class Stage:
     """The stage that it starts from: `$after` is that one's folder. None: it starts from pretrained weights."""
     task: str | None = None
     """What its student is scored on at the end, as `evaluate` takes it: a name of mteb's, or [NAME=][KIND:]PATH."""
+    settings: dict[str, Any] | None = None
+    """Settings of `fit` that count more than its configuration's, such as another seed."""
     skip: bool = False
     """Leaves it out: what comes after it starts from what it would have started from."""
 
@@ -152,7 +154,7 @@ def jobs(
     for stage, before in order(stages):
         after = made[before] if before else None
         places = {DATA: str(data)} | ({AFTER: str(after.folder)} if after else {})
-        settings = merged(dict(shared or {}), read(Path(stage.config.absolute)))
+        settings = merged(merged(dict(shared or {}), read(Path(stage.config.absolute))), stage.settings or {})
         known = {**(values or {}), **{name: f"${name}" for name in places}}
         settings = scaled(replaced(settings, known, stage.name), steps)
         made[stage.name] = Job(stage, after, folder / stage.name, settings, places, data_identity)

@@ -98,6 +98,18 @@ def test_a_stage_is_configured_with_its_predecessor_the_values_and_the_factor(ch
     assert made["trainer"] == {"devices": 2, "max_steps": 4, "default_root_dir": str(chain.parent / "run/two")}
 
 
+def test_a_stages_own_settings_count_more_than_its_configuration(chain: Path) -> None:
+    stages = yaml.safe_load(chain.read_text())["stages"]
+    again = {"name": "again", "config": "two.yaml", "after": "middle", "settings": {"trainer": {"max_steps": 30}}}
+    edit(chain, stages=[*stages, again])
+    main(["recipe", str(chain), "--steps", "0.5"])
+    steps = {
+        name: yaml.safe_load((chain.parent / f"run/{name}/stage.yaml").read_text())["trainer"]["max_steps"]
+        for name in ("two", "again")
+    }
+    assert steps == {"two": 20, "again": 15}
+
+
 def test_a_skipped_stage_hands_on_what_it_would_have_started_from(chain: Path) -> None:
     stages = yaml.safe_load(chain.read_text())["stages"]
     stages[1]["skip"] = True

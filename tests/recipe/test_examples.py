@@ -153,3 +153,13 @@ def test_examples_are_the_command_that_they_open_with() -> None:
         first = (EXAMPLES / f"{name}.yaml").read_text().splitlines()[0]
         assert first.startswith(f"# python -m lightning_embed recipe examples/recipe/{name}.yaml")
         assert yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())["stages"]
+
+
+def test_the_seeds_begin_with_the_demos_stages_and_differ_in_nothing_but_seeds(tmp_path: Path) -> None:
+    demo, seeds = chain("demo", tmp_path), chain("seeds", tmp_path)
+    assert {name: job.key for name, job in demo.items()} == {name: seeds[name].key for name in demo}
+    for name in ADAPTERS:
+        same = [seeds[name].settings, seeds[f"{name}-2"].settings, seeds[f"{name}-3"].settings]
+        assert len({settings["seed_everything"] for settings in same}) == 3
+        assert len({settings["data"]["init_args"].pop("seed") for settings in same}) == 3
+        assert all({**settings, "seed_everything": 0} == same[0] for settings in same)
