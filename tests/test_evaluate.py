@@ -246,6 +246,16 @@ def test_noise_is_called_noise_and_a_difference_one(
     assert "paired bootstrap" in capsys.readouterr().out
 
 
+def test_a_file_of_pairs_is_a_retrieval_task_of_its_positives(tmp_path: Path, student: Path) -> None:
+    folder = beir(tmp_path / "beir", documents=20, queries=20)
+    read = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in ("corpus", "queries")}
+    rows = [{"anchor": q["text"], "positive": d["text"]} for q, d in zip(read["queries"], read["corpus"], strict=True)]
+    pairs = lines(tmp_path / "pairs.jsonl", [*rows, rows[0]])  # a pair that stands twice counts once
+    report = evaluate(tmp_path, f"toy={student}", "--tasks", folder, pairs, "--dims", 32)
+    scores = cells(report)[32, "float32"]
+    assert scores["pairs"] == scores["beir"] < 1
+
+
 def test_report_picture_and_tensorboard_are_written(tmp_path: Path, student: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -372,6 +382,8 @@ HEAD = "query-id\tcorpus-id\tscore\n"
         (lambda p: "STSBenchmarc", "did you mean STSBenchmark"),
         (lambda p: f"cluster:{labelled(p / 'a.jsonl')}", "unknown kind 'cluster'"),
         (lambda p: lines(p / "s.jsonl", [{"sentence1": "w1", "sentence2": "w2", "score": 1}] * 3), "two different scores"),
+        (lambda p: lines(p / "p.jsonl", [{"anchor": "w1", "positive": "w2"}] * 2), "two different texts are needed"),
+        (lambda p: lines(p / "p.jsonl", [{"anchor": "w1", "positive": " "}]), "row 1, column 'positive': expected a text"),
     ],
 )  # fmt: skip
 def test_bad_tasks_are_named_in_one_line(

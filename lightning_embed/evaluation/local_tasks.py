@@ -17,14 +17,21 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.models import fingerprint
-from lightning_embed.evaluation.task_files import RetrievalData, columns_of, read_beir, read_labelled, read_pairs
+from lightning_embed.evaluation.task_files import (
+    RetrievalData,
+    columns_of,
+    read_beir,
+    read_labelled,
+    read_pairs,
+    read_query_pairs,
+)
 
 Kind = Literal["retrieval", "sts", "classification", "clustering"]
 KINDS: tuple[Kind, ...] = ("retrieval", "sts", "classification", "clustering")
 
 
 class LocalRetrieval(AbsTaskRetrieval):
-    """Retrieval in a folder of BEIR's layout.
+    """Retrieval in a folder of BEIR's layout, or among the positives of a file of pairs.
 
     Args:
         metadata: Its name and score.
@@ -147,6 +154,8 @@ def _guess(spec: str, path: Path, second: str) -> str:
     columns = columns_of(path)
     if {"sentence1", "sentence2", "score"} <= set(columns):
         return "sts"
+    if {"anchor", "positive"} <= set(columns):
+        return "retrieval"
     if {"text", "label"} <= set(columns):
         if second:
             return "classification"
@@ -162,9 +171,7 @@ def _guess(spec: str, path: Path, second: str) -> str:
 def _local(spec: str, kind: str, name: str, path: Path, second: str, shots: int) -> AbsTask:
     stem = path.name if path.is_dir() else path.name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name or stem)
-    if kind == "retrieval":
-        if not path.is_dir():
-            raise UserError(f"task '{spec}': expected a folder with corpus.jsonl, queries.jsonl and qrels, got a file")
+    if kind == "retrieval" and path.is_dir():
         data = read_beir(path, second or None)
         if data.unjudged:
             print(
@@ -183,6 +190,8 @@ def _local(spec: str, kind: str, name: str, path: Path, second: str, shots: int)
     revision = fingerprint(
         [path, *([Path(second).expanduser()] if second and Path(second).expanduser().is_file() else [])]
     )
+    if kind == "retrieval":
+        return LocalRetrieval(_metadata(name, "Retrieval", "t2t", "ndcg_at_10", revision), read_query_pairs(path))
     if kind == "sts":
         return LocalSTS(_metadata(name, "STS", "t2t", "cosine_spearman", revision), read_pairs(path))
     if kind == "clustering":

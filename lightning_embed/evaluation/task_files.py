@@ -19,7 +19,7 @@ _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".p
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """A folder in BEIR layout."""
+    """A corpus, queries, and which documents are relevant to each."""
 
     corpus: Dataset
     """Columns id, title, text."""
@@ -110,6 +110,33 @@ def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
     kept = queries.select(judged)
     relevant = {name: relevant[name] for name in kept["id"]}
     return RetrievalData(corpus, kept, relevant, len(queries) - len(kept))
+
+
+def read_query_pairs(path: Path) -> RetrievalData:
+    """Reads anchor and positive: each different anchor is a query, each different positive a document, relevant to those it stands beside.
+
+    Args:
+        path: As `table` takes it.
+
+    Raises:
+        UserError: A text is missing, or there is one document only.
+    """
+    from datasets import Dataset
+
+    pairs = table(path, ("anchor", "positive"))
+    relevant: dict[str, dict[str, int]] = {}
+    queries: dict[str, str] = {}
+    documents: dict[str, str] = {}
+    for line, row in enumerate(pairs, start=1):
+        _require_texts(path, line, row, ("anchor", "positive"))
+        query = queries.setdefault(row["anchor"], f"q{len(queries)}")
+        document = documents.setdefault(row["positive"], f"d{len(documents)}")
+        relevant.setdefault(query, {})[document] = 1
+    if len(documents) < 2:
+        raise UserError(f"{path}: at least two different texts are needed in column 'positive', to find one among them")
+    texts = {"id": list(documents.values()), "text": list(documents), "title": [""] * len(documents)}
+    asked = {"id": list(queries.values()), "text": list(queries)}
+    return RetrievalData(Dataset.from_dict(texts), Dataset.from_dict(asked), relevant, 0)
 
 
 def _either(folder: Path, name: str) -> Path:
