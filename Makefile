@@ -48,7 +48,7 @@ format: $(STAMP)  ## ruff: mend what it can
 type: $(STAMP)  ## mypy
 	$(RUN) mypy
 
-bench: $(STAMP)  ## against sentence-transformers: speed, memory, start, growth; QUICK=1: smaller sizes; DOCS=1: into docs/
+bench: $(STAMP)  ## against sentence-transformers: speed, memory, start, growth; QUICK=1: smaller; DOCS=1: into docs/
 	$(VENV)/bin/python benchmarks/all.py $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
 bench-losses: $(STAMP)  ## time and memory of each loss against the plain formula; QUICK=1: two minutes

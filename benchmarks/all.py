@@ -4,6 +4,7 @@ python benchmarks/all.py                     # all of it, on a machine that does
 python benchmarks/all.py --quick             # smaller sizes, without what takes long
 python benchmarks/all.py --docs              # also puts tables and figures into docs/performance.md and docs/images
 python benchmarks/all.py --only encoding     # measures one part anew; what --out holds of the others is kept
+python benchmarks/all.py --only --docs       # measures nothing, and puts what --out holds into the documents
 """
 
 import argparse
@@ -103,6 +104,7 @@ def bars(rows: list[Ratio], file: Path) -> None:
     shown = axis.barh(names, [row.time for row in rows][::-1], color="#1f5fa8")
     axis.bar_label(shown, fmt="%.1f", padding=3)
     axis.axvline(1, color="grey", linewidth=1)
+    axis.margins(x=0.1)
     axis.set_xlabel("times as fast as sentence-transformers, or as what the name says")
     drawing.savefig(file, dpi=130)
     plt.close(drawing)

@@ -23,7 +23,7 @@ def jobs(quick: bool) -> dict[str, dict[int, Job]]:
     Args:
         quick: Only the first two sizes, of shorter texts.
     """
-    base = Job(INFONCE, batch=8, median=24, longest=128 if quick else 256, steps=1 if quick else 2, rows=500)
+    base = Job(INFONCE, batch=8, median=24, longest=128 if quick else 256, steps=1, rows=500)
     grown = {
         "batch": lambda n: {"batch": base.batch * n},
         "length": lambda n: {"median": base.median * n, "longest": min(512, base.longest * n)},

@@ -253,11 +253,11 @@ def jobs(quick: bool) -> dict[str, tuple[Job, str]]:
     """
     small: dict[str, Any] = {"median": 32, "longest": 256, "steps": 2} if quick else {}
     share = 4 if quick else 1
-    cached = Job(GRADCACHE, 512 // share**2, longest=256, chunk=32 // share, steps=2, median=32 if quick else 64)
+    cached = Job(GRADCACHE, 512 // share**2, median=32, longest=128, chunk=32 // share, steps=1)
     return {
         "distillation": (Job(DISTIL, 32 // share, **small), "4 at 0.33"),
         "store": (Job(TEACHER, 16 // share, **small), "6"),
-        "infonce": (Job(INFONCE, 128 // share, **small), "6 at 0.25"),
+        "infonce": (Job(INFONCE, 128 // share, longest=256, steps=2, median=32 if quick else 64), "6 at 0.25"),
         "gradcache": (cached, "5 at 0.33"),
     }
 
