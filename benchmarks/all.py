@@ -136,7 +136,7 @@ def kept(file: Path, quick: bool) -> Measured:
         found: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return found["parts"] if found.get("quick") == quick else {}
+    return found.get("parts", {}) if found.get("quick") == quick else {}
 
 
 def texts_of(found: Measured, about: dict[str, Any], quick: bool) -> dict[str, str]:
@@ -152,9 +152,7 @@ def texts_of(found: Measured, about: dict[str, Any], quick: bool) -> dict[str, s
     texts |= {name: part.table(found[name]) for name, part in TABLES.items() if name in found}
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     sizes = "small sizes (`QUICK=1`)" if quick else "full sizes"
-    texts["machine"] = (
-        f"{about['cpu']}, {about['cores']} cores, {sizes}, load {about['load']:.1f} at the start; {versions}."
-    )
+    texts["machine"] = f"{about['cpu']}, {about['cores']} cores, {sizes}; {versions}."
     return texts
 
 

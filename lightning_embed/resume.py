@@ -34,9 +34,8 @@ def seed_batch(trainer: L.Trainer) -> None:
     """
     name = f"{os.environ.get('PL_GLOBAL_SEED', 0)} {trainer.fit_loop.total_batch_idx} {trainer.global_rank}"
     seed = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little")
-    torch.default_generator.manual_seed(
-        seed
-    )  # torch.manual_seed takes 1 ms: it notes the stack for each kind of device
+    # not torch.manual_seed, which notes the call's stack for each kind of device, every step
+    torch.default_generator.manual_seed(seed)
     if (device := trainer.strategy.root_device).type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
 
