@@ -17,6 +17,7 @@ from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.messages import note
+from lightning_embed.projection_start import start_projection
 from lightning_embed.requirements import Given, check_sources
 from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
@@ -195,6 +196,10 @@ class EmbeddingModule(L.LightningModule):
         self.check_sources(given, steps if steps > 0 else None)
         for term in self.terms.values():
             term.loss.on_fit_start(self)
+
+    def on_train_start(self) -> None:
+        """Fits the projection, in a run that begins."""
+        start_projection(self, self.trainer)
 
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""

@@ -33,6 +33,8 @@ class Fit:
     """More arguments of the student, as pairs."""
     trainer: tuple[tuple[str, Any], ...] = ()
     """More arguments of the trainer."""
+    start: str = "random"
+    """Where the projection starts."""
     shard_teacher: bool = False
     batch: int = 8
     save_at: int | None = None
@@ -101,7 +103,7 @@ def module_of(folder: Path, fit: Fit) -> Any:
         student,
         losses,
         FrozenEncoder(str(folder / "teacher"), shard=fit.shard_teacher),
-        Projection(),
+        Projection(start=fit.start),  # type: ignore[arg-type]
         optimizer=optimizer,  # type: ignore[arg-type]
         lr_scheduler=partial(WarmupSchedule, warmup_steps=2, total_steps=12, decay="linear"),  # type: ignore[arg-type]
     )

@@ -10,6 +10,27 @@ from torch import Tensor, nn
 
 from lightning_embed.errors import UserError
 
+PRIOR = 1e-3
+
+
+def orthogonal_map(cross: Tensor, prior: Tensor) -> Tensor:
+    """The orthogonal W that brings vectors x nearest to vectors y: argmax tr(WᵀC) = UVᵀ, where C = Σ y xᵀ = UΣVᵀ.
+
+    Schönemann 1966, *A generalized solution of the orthogonal Procrustes problem*. For unit vectors that is the greatest sum of cosines
+    φ(Wx, y), and W leaves the cosines among the x as they are (as long as y has as many entries). Where C says nothing, in directions
+    that no x has, `prior` does, with a weight of `PRIOR` of C's norm.
+
+    Args:
+        cross: (out_dim, in_dim) C.
+        prior: (out_dim, in_dim) any W.
+
+    Returns:
+        (out_dim, in_dim) of orthonormal columns, or rows where out_dim is less; float32.
+    """
+    c, w = cross.double(), prior.double()
+    u, _, vh = torch.linalg.svd(c + PRIOR * c.norm().clamp(min=1e-30) / w.norm() * w, full_matrices=False)
+    return (u @ vh).float()
+
 
 class Projection(nn.Module):
     """ψ(z) = Wz + b, which brings student and teacher vectors into one space so that they can be compared.
@@ -18,13 +39,18 @@ class Projection(nn.Module):
     other three choices (teacher's side, frozen) are those of its ablation. A truncated student, k < D entries, is mapped by the
     first k columns of W (student's side) or compared with the first k entries of ψ(teacher), so truncation adds no parameters.
 
+    The paper starts ψ at random, and so turns the student into a random space first, which tens of thousands of steps make good. Here
+    W starts as the orthogonal map that brings the vectors of the run's first texts nearest to each other (`orthogonal_map`): the student
+    keeps the distances that it knows, and a few hundred steps are enough.
+
     Args:
         in_dim: Size of the vectors that are mapped; None: taken from the module's encoders.
         out_dim: Size of the result; None: likewise.
         direction: Whose vectors are mapped.
         trainable: Whether W and b train; a frozen map stays as it starts.
-        weights: Where W and b start: the folder of a run that trained a projection, one of its checkpoints, or a safetensors file of
-            `weight` and `bias`. None: at random.
+        start: Where W and b start: `fitted` to the vectors of the run's first texts, by `fit`; or `random`.
+        weights: Where they start instead: the folder of a run that trained a projection, one of its checkpoints, or a safetensors file
+            of `weight` and `bias`.
     """
 
     def __init__(
@@ -33,10 +59,11 @@ class Projection(nn.Module):
         out_dim: int | None = None,
         direction: Literal["student_to_teacher", "teacher_to_student"] = "student_to_teacher",
         trainable: bool = True,
+        start: Literal["fitted", "random"] = "fitted",
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.direction, self.trainable, self.weights = direction, trainable, weights
+        self.direction, self.trainable, self.start, self.weights = direction, trainable, start, weights
         if in_dim is not None and out_dim is not None:
             self._create(in_dim, out_dim)
 
