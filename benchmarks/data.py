@@ -144,7 +144,7 @@ def step_seconds(file: Path, steps: int, store: str) -> float:
     L.seed_everything(0, verbose=False)
     student = TextEncoder(MODEL, max_length=MAX_LENGTH, layers=STUDENT_LAYERS)
     teacher = FrozenEncoder(MODEL, max_length=MAX_LENGTH)
-    module = EmbeddingModule(student, {"distill": LossTerm(Distillation())}, teacher, Projection())
+    module = EmbeddingModule(student, {"distill": LossTerm(Distillation())}, teacher, Projection(start="random"))
     times = StepTimes()
     trainer = L.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -90,7 +90,7 @@ def ours(folder: Path, job: Job, online: bool) -> None:
     if job.work == DISTIL:
         loss, teacher = Distillation(metric="mse"), StoredTeacher("benchmark", 384)
     if job.work == TEACHER:
-        loss, projection, teacher = Distillation(), Projection(), StoredTeacher("benchmark", 768)
+        loss, projection, teacher = Distillation(), Projection(start="random"), StoredTeacher("benchmark", 768)
         if online:
             teacher = FrozenEncoder(str(folder / "teacher"), max_length=512, pooling="mean")
     torch.manual_seed(0)

@@ -17,6 +17,7 @@ from lightning_embed.backbone import change_rope_theta
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
+from lightning_embed.pretrained import TASK_TYPES
 from lightning_embed.sharding import whole
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
@@ -69,6 +70,8 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
             pooling = Pooling(int(encoder.config.hidden_size), POOLING[encoder.pooling])
             whole_dim = encoder.dim == int(encoder.config.hidden_size)
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
+            if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
+                prompts |= dict.fromkeys(TASK_TYPES, prompts["document"])
             head = [] if dense is None else [_dense(dense), Normalize()]
             model = SentenceTransformer(
                 modules=[body, pooling, Normalize(), *head],

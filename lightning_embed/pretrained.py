@@ -11,6 +11,8 @@ from lightning_embed.errors import UserError
 PIP = "pip:"
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
 """What is fetched of a hub repository: never code, never pickled weights."""
+TASK_TYPES = ("STS", "PairClassification", "Classification", "MultilabelClassification", "Clustering", "Summarization")
+"""mteb's types of tasks whose texts are neither queries nor documents; the name of a type can name a prompt."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def read_settings(folder: Path) -> FolderSettings:
                 f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)"
             )
     whole = _json(folder / "config_sentence_transformers.json", {})
-    prompts = {role: prompt for role, prompt in (whole.get("prompts") or {}).items() if prompt}
+    given = whole.get("prompts") or {}
+    repeated = {name for name in TASK_TYPES if given.get(name) == given.get("document")}  # as an export has them
+    prompts = {name: prompt for name, prompt in given.items() if prompt and name not in repeated}
     length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
     return FolderSettings(pooling, prompts, length or _longest(folder), whole.get("truncate_dim"))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_embed.pretrained import TASK_TYPES
 from tests.test_cli import config, run
 
 TEXTS = [" ".join(f"w{(i * j) % 190}" for j in range(1, 2 + i % 12)) for i in range(24)]
@@ -75,7 +76,8 @@ def test_sentence_transformers_transformers_and_mteb_read_the_folder(trained: Pa
     model = SentenceTransformer(str(folder), device="cpu")
     kinds = [module["type"].rpartition(".")[2] for module in json.loads((folder / "modules.json").read_text())]
     assert kinds == ["Transformer", "Pooling", "Normalize"]
-    assert model.prompts == {"query": "w1 w2 ", "document": "w3 "} and model.similarity_fn_name == "cosine"
+    assert model.prompts == {"query": "w1 w2 ", "document": "w3 "} | dict.fromkeys(TASK_TYPES, "w3 ")
+    assert model.similarity_fn_name == "cosine"
     assert model.encode_query(TEXTS) == pytest.approx(query, abs=1e-5)
 
     from transformers import AutoModel, AutoTokenizer

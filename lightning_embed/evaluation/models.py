@@ -99,7 +99,7 @@ def load_model(
 
 
 def from_encoder(encoder: TextEncoder, name: str, fingerprint: str) -> EvaluatedModel:
-    """A `TextEncoder` for evaluation; its prompts are by role alone.
+    """A `TextEncoder` for evaluation; its prompts are by role alone, and texts that are no queries have the document's.
 
     Args:
         encoder: The encoder, on the device where it is to run.
@@ -108,7 +108,7 @@ def from_encoder(encoder: TextEncoder, name: str, fingerprint: str) -> Evaluated
     """
 
     def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
-        return encoder.encode(texts, role).numpy()
+        return encoder.encode(texts, role or "document").numpy()
 
     weights = list(encoder.parameters())
     size = sum(p.numel() * p.element_size() for p in weights)

@@ -1,6 +1,6 @@
 """One folder that all stages read and are scored on, made of docstrings or of a user's files.
 
-pairs/train.jsonl            anchor, positive        pairs/test/     a folder in BEIR's layout
+pairs/{train,test}.jsonl     anchor, positive
 sts/{train,test}.jsonl       sentence1, sentence2, score
 clustering/{train,test}.jsonl, classification/{train,test}.jsonl      text, label
 """
@@ -190,10 +190,7 @@ def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str
             for kind, splits in rows.items():
                 for split, own in splits.items():
                     digest.update(json.dumps([kind, split, own]).encode())
-                    if kind == "pairs" and split == "test":
-                        _write_beir(own, made / kind / split)
-                    else:
-                        _write_lines(made / kind / f"{split}.jsonl", own)
+                    _write_lines(made / kind / f"{split}.jsonl", own)
                 counts[kind] = {split: len(own) for split, own in splits.items()}
                 if "label" in KINDS[kind]:
                     counts[kind]["labels"] = len(Counter(row["label"] for row in splits["train"]))
@@ -214,15 +211,3 @@ def _write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_beir(pairs: Rows, folder: Path) -> None:
-    """Pairs as a retrieval task: each different anchor is a query, each different positive a document."""
-    queries = {text: f"q{i}" for i, text in enumerate(dict.fromkeys(row["anchor"] for row in pairs))}
-    corpus = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(row["positive"] for row in pairs))}
-    _write_lines(folder / "queries.jsonl", ({"_id": name, "text": text} for text, name in queries.items()))
-    _write_lines(folder / "corpus.jsonl", ({"_id": name, "title": "", "text": text} for text, name in corpus.items()))
-    judged = dict.fromkeys((queries[row["anchor"]], corpus[row["positive"]]) for row in pairs)
-    (folder / "qrels").mkdir()
-    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in judged)]
-    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from lightning_embed.errors import UserError
 from lightning_embed.recipe.chain import Job
 from lightning_embed.recipe.running import Outcome, outcome
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
     from lightning_embed.evaluation.models import EvaluatedModel
     from lightning_embed.evaluation.task_report import Evaluation
 
 TEACHER, BACKBONE = "teacher", "untouched backbone"
 """Names of the models that no stage trained."""
-TASK_TYPES = ("STS", "PairClassification", "Classification", "MultilabelClassification", "Clustering", "Summarization")
-"""mteb's types of tasks whose texts are neither queries nor documents: the recipe gives them the document's prompt."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +111,7 @@ class _Models:
         from lightning_embed.evaluation.models import load_model
 
         if name not in self.loaded:
-            model = load_model(f"{name}={self.jobs[name].folder / 'model'}")
-            self.loaded[name] = replace(model, prompts=model.prompts | _by_type(model.prompts))
+            self.loaded[name] = load_model(f"{name}={self.jobs[name].folder / 'model'}")
         return self.loaded[name]
 
     def _encoder(self, name: str, given: dict[str, Any]) -> EvaluatedModel:
@@ -132,8 +126,7 @@ class _Models:
             except TypeError as error:  # a class of the user's, with settings of its own
                 raise UserError(f"{name}: cannot be built from {arguments} ({error})") from None
             said = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
-            made = from_encoder(encoder, name, f"{fingerprint([encoder.folder])}-{said}")
-            self.loaded[name] = replace(made, embed=_document_unless_query(encoder))
+            self.loaded[name] = from_encoder(encoder, name, f"{fingerprint([encoder.folder])}-{said}")
         return self.loaded[name]
 
 
@@ -141,15 +134,3 @@ def _arguments(given: dict[str, Any]) -> dict[str, Any]:
     """An encoder's arguments, with or without its class named."""
     arguments: dict[str, Any] = given.get("init_args", given) or {}
     return arguments
-
-
-def _by_type(prompts: dict[str, str]) -> dict[str, str]:
-    document = prompts.get("document")
-    return dict.fromkeys(TASK_TYPES, document) if document else {}
-
-
-def _document_unless_query(encoder: TextEncoder) -> Any:
-    def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
-        return encoder.encode(texts, role or "document").numpy()
-
-    return embed

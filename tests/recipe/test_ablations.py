@@ -45,12 +45,12 @@ def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
     arms = {
         folder.name: yaml.safe_load((folder / "stage.yaml").read_text()) for folder in (out / "arms").glob("[a-z]*")
     }
-    assert len(arms) == 13
+    assert len(arms) == 14
     arm = arms["nce_distill-0"]["model"]["init_args"]
     assert {name: term["weight"] for name, term in arm["losses"].items()} == {"nce": 1.0, "distill": 2.0}
-    assert arm["student"]["model"] == str(out / "arms/distill__students_side__trainable-0/model")
+    assert arm["student"]["model"] == str(out / "arms/distill__students_side__fitted-0/model")
     assert arms["distill__teachers_side__frozen-0"]["model"]["init_args"]["projection"] == {
-        "direction": "teacher_to_student", "trainable": False,
+        "direction": "teacher_to_student", "start": "random", "trainable": False,
     }  # fmt: skip
     page = (out / "ablations.md").read_text()
     assert "| NCE + distill + GOR | 60.00 | 64.50 | 66.45 |" in page
