@@ -45,9 +45,16 @@ class Throughput(L.Callback):
         self.since = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+        """Notes where the run begins, or goes on."""
         self._measured, self._first = False, trainer.global_step + 1
         self._begin()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Starts the clock at the first batch, when everything else is prepared."""
+        if not self._measured and self.steps == 0:
+            self._begin()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves validation's time out."""
