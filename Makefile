@@ -25,8 +25,9 @@ help:  ## this list
 quickstart: $(STAMP)  ## train a small embedding model on this machine, start to finish
 	$(RUN) lightning_embed fit
 
-recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=folder of yours, STEPS=0.05 for a quick look
-	$(RUN) lightning_embed recipe examples/recipe/demo.yaml $(if $(DATA),--data '$(DATA)') $(if $(STEPS),--steps $(STEPS)) $(RECIPE_ARGS)
+QUICK_LOOK = --steps 0.05 --sample 1000 --folder runs/recipe-quick
+recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=folder of yours; QUICK=1: a quick look
+	$(RUN) lightning_embed recipe examples/recipe/demo.yaml $(if $(DATA),--data '$(DATA)') $(if $(QUICK),$(QUICK_LOOK)) $(RECIPE_ARGS)
 
 ablations: $(STAMP)  ## the paper's four ablations on the demo's models and data; QUICK=1: a tiny pass
 	$(VENV)/bin/python examples/ablations/run.py $(if $(QUICK),--quick)

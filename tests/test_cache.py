@@ -37,7 +37,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def job(teacher: Path, student: Path, pairs: Path, tmp_path: Path) -> dict[str, Any]:
-    return config(teacher, student, pairs, tmp_path / "run")
+    made = config(teacher, student, pairs, tmp_path / "run")
+    # a fit to toy vectors, which all point almost one way, hangs on how they are rounded
+    made["model"]["init_args"]["projection"] = {"start": "random"}
+    return made
 
 
 def store_of(tmp_path: Path) -> Path:
