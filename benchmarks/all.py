@@ -83,8 +83,8 @@ RATIOS: dict[str, Callable[[bool], list[Ratio]]] = {
 TABLES: dict[str, Any] = {"overhead": overhead, "startup": startup, "growth": growth}
 """Parts with a table of their own."""
 PARTS = (*RATIOS, *TABLES)
-QUICK = tuple(RATIOS)
-"""Parts that are measured in a quick run, unless others are asked for."""
+QUICK = ("distillation", "infonce", "encoding", "loss", "loader")
+"""Parts that are measured in a quick run, unless others are asked for: those that start few processes."""
 
 
 def bars(rows: list[Ratio], file: Path) -> None:
@@ -173,7 +173,7 @@ def draw(found: Measured, folder: Path) -> None:
 def main() -> None:
     """Measures the parts, one after the other, and writes after each what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, and without overhead, startup and growth")
+    parser.add_argument("--quick", action="store_true", help=f"smaller sizes, and of the parts only {', '.join(QUICK)}")
     parser.add_argument("--docs", action="store_true", help="also write docs/performance.md's tables and figures")
     parser.add_argument("--only", choices=PARTS, nargs="*", help="these parts")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the results")
