@@ -61,10 +61,10 @@ def cross_products(
         batches: This rank's.
         texts: How many at least, over all ranks, if there are that many.
     """
-    cross, seen = torch.zeros(projection.weight.shape, device=module.device), 0
+    cross, seen, wanted = torch.zeros(projection.weight.shape, device=module.device), 0, module.teacher_roles
     for batch in batches:
         batch = module.transfer_batch_to_device(batch, module.device, 0)
-        roles = [role for role in batch.student if role in module.teacher_roles]
+        roles = [role for role in batch.student if role in wanted]
         student = torch.cat(list(split(module.student, batch.student, roles).values()))
         teacher = torch.cat(list(teacher_vectors(module.teacher, batch, roles).values()))
         pair = normalize(student.float()), normalize(teacher.float())

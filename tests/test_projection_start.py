@@ -46,10 +46,9 @@ def test_without_any_text_it_is_the_nearest_orthogonal_map_to_the_prior() -> Non
 
 
 def test_directions_that_no_text_has_are_the_priors() -> None:
-    turn = rotation(4)
-    found = orthogonal_map(torch.diag(torch.tensor([1.0, 1.0, 0.0, 0.0])), torch.eye(4))
-    torch.testing.assert_close(found, torch.eye(4))
-    assert orthogonal_map(torch.ones(4, 4), turn).isfinite().all()
+    turned = torch.block_diag(torch.eye(2), rotation(2))
+    found = orthogonal_map(torch.diag(torch.tensor([1.0, 1.0, 0.0, 0.0])), turned)
+    torch.testing.assert_close(found, turned)
 
 
 @pytest.mark.parametrize("direction", ["student_to_teacher", "teacher_to_student"])

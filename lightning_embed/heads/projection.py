@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_embed.errors import UserError
 
 PRIOR = 1e-3
+"""Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
 
 
 def orthogonal_map(cross: Tensor, prior: Tensor) -> Tensor:
