@@ -9,27 +9,33 @@
 
 ψ starts at random, as the paper's does, but where an arm's name says `fitted`, as in the recipe; all adapters start from that student.
 Every arm is a `fit` of examples/recipe/demo/stage1.yaml or retrieval.yaml with other losses or another projection. Scores are nDCG@10 on
-the held-out pairs. A stopped run goes on with the same command: arms that are done are kept in --out.
+the held-out pairs, curves on the first 500 of them. The teacher runs once, over all texts: `cache` puts its vectors into --out, where all
+arms find them. A stopped run goes on with the same command: arms that are done are kept there too.
 Small models on one domain need not answer as the paper's did; its own figures stand beside the answers.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse.typing import Path_fr
 
 from lightning_embed.evaluation.curves import Curve, read_curves
 from lightning_embed.recipe.chain import Job, Stage, merged, read, replaced, scaled
 from lightning_embed.recipe.command import train
 from lightning_embed.recipe.data import Prepared, prepare
+from lightning_embed.recipe.running import is_done
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 METRIC = "ndcg@10"
+CURVE_PAIRS = 500
 NCE = {"class_path": "InfoNCE", "init_args": {"temperature": 0.02, "learnable_temperature": True}}
 LOSSES: dict[str, tuple[dict[str, Any], float]] = {
     "NCE": (NCE, 1.0),
@@ -108,17 +114,32 @@ def job(arm: Arm, seed: int, asked: argparse.Namespace, data: Prepared, base: Jo
         settings, {"model": {"init_args": model | ({"projection": arm.projection} if arm.projection else {})}}
     )
     settings["seed_everything"] = settings["data"]["init_args"]["seed"] = seed
-    held_out = [{"path": "$data/pairs/test.jsonl", "name": "held out"}]
-    settings["data"]["init_args"] |= {"validation": held_out, "test": held_out}
-    settings["trainer"] |= {
-        "val_check_interval": max(1, settings["trainer"]["max_steps"] // 10),
-        "check_val_every_n_epoch": None,
+    settings["data"]["init_args"] |= {
+        "test": [{"path": "$data/pairs/test.jsonl", "name": "held out"}],
+        "teacher_store": "$out/teachers",
     }
-    known = chain["values"] | json.loads(asked.values) | {"after": "$after", "data": "$data"}
+    if not arm.adapter:
+        settings["data"]["init_args"]["validation"] = [{"path": "$out/curve.jsonl", "name": "curve"}]
+        settings["trainer"] |= {
+            "val_check_interval": max(1, settings["trainer"]["max_steps"] // 10),
+            "check_val_every_n_epoch": None,
+        }
+    known = chain["values"] | json.loads(asked.values) | {name: f"${name}" for name in ("after", "data", "out")}
     settings = scaled(replaced(settings, known, arm.name), asked.steps)
-    places = {"data": str(data.folder)} | ({"after": str(base.folder)} if base else {})
+    places = {"data": str(data.folder), "out": str(asked.out)} | ({"after": str(base.folder)} if base else {})
     folder = asked.out / "arms" / f"{slug(arm.name)}-{seed}"
     return Job(Stage(folder.name, Path_fr(str(file))), base, folder, settings, places, data.identity)
+
+
+def store_teacher(base: Job) -> None:
+    """Runs the teacher over the texts of all arms, as far as it has not yet: one arm's, for they read the same pairs."""
+    test = (Path(base.places["data"]) / "pairs/test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    out = Path(base.places["out"])
+    (out / "curve.jsonl").write_text("".join(test[:CURVE_PAIRS]), encoding="utf-8")
+    (out / "cache.yaml").write_text(yaml.safe_dump(base.runnable(), sort_keys=False), encoding="utf-8")
+    words = [sys.executable, "-m", "lightning_embed", "cache", "--config", str(out / "cache.yaml")]
+    if code := subprocess.run(words).returncode:
+        raise SystemExit(code)
 
 
 def slug(name: str) -> str:
@@ -259,12 +280,15 @@ def main() -> None:
     asked.out = asked.out or Path("runs/ablations-quick" if asked.quick else "runs/ablations")
     data = prepare(asked.data, asked.sample, asked.out / "data")
     base = job(FIRST[0], 0, asked, data, None)
-    runs: dict[str, list[Job]] = {arm.name: [] for arm in (*FIRST, *ADAPTERS)}
-    for seed in range(asked.seeds):
-        for arm in (*FIRST, *ADAPTERS):
-            made = job(arm, seed, asked, data, base if arm.adapter else None)
-            train([made], redo=False)
-            runs[arm.name].append(made)
+    arms = (*FIRST, *ADAPTERS)
+    runs = {
+        arm.name: [job(arm, seed, asked, data, base if arm.adapter else None) for seed in range(asked.seeds)]
+        for arm in arms
+    }
+    chain = [runs[arm.name][seed] for seed in range(asked.seeds) for arm in arms]
+    if not all(is_done(made) for made in chain):
+        store_teacher(base)
+    train(chain, redo=False)
     page = tables(runs)
     (asked.out / "ablations.md").write_text(page, encoding="utf-8")
     draw(runs, asked.out / "ablations.png")

@@ -1,4 +1,4 @@
-"""The ablations' arms, page and picture; `fit` is played by a script that makes scores up."""
+"""The ablations' arms, page and picture; `cache` runs a toy teacher, `fit` is played by a script that makes scores up."""
 
 import json
 import runpy
@@ -28,24 +28,30 @@ models = [dict(name=name, dim=32, grid=grid) for name in ("teacher", "student af
 
 
 def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for split, rows in (("train", toy_pairs(100)), ("test", toy_pairs(30))):
         file = tmp_path / f"data/pairs/toys-{split}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     script = tmp_path / "fit.py"
-    script.write_text(FIT.format(toy=str(toy_folder(tmp_path / "toy"))))
+    toy = str(toy_folder(tmp_path / "toy", "qwen3"))  # which reads the 256 tokens of the recipe
+    script.write_text(FIT.format(toy=toy))
     monkeypatch.setattr(running, "FIT", [sys.executable, str(script)])
     monkeypatch.setattr(running, "POLL", 0.02)
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--data", str(tmp_path / "data"), "--out", str(out)])
+    toys = json.dumps({"teacher": toy, "student": toy, "layers": None, "dims": [16, 32]})
+    words = ["--quick", "--data", str(tmp_path / "data"), "--out", str(out), "--values", toys]
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
     for _ in range(2):  # the second finds every arm done
         runpy.run_path(str(SCRIPT), run_name="__main__")
     arms = {
         folder.name: yaml.safe_load((folder / "stage.yaml").read_text()) for folder in (out / "arms").glob("[a-z]*")
     }
     assert len(arms) == 14
+    assert capfd.readouterr().out.count("teacher store: ") == 2  # `cache` tells twice what it did, once
+    assert {arm["data"]["init_args"]["teacher_store"] for arm in arms.values()} == {str(out / "teachers")}
+    assert list((out / "teachers").glob("*/*")) and len((out / "curve.jsonl").read_text().splitlines()) == 30
     arm = arms["nce_distill-0"]["model"]["init_args"]
     assert {name: term["weight"] for name, term in arm["losses"].items()} == {"nce": 1.0, "distill": 2.0}
     assert arm["student"]["model"] == str(out / "arms/distill__students_side__fitted-0/model")
