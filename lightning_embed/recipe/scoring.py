@@ -28,6 +28,8 @@ class TaskScores:
 
     stage: str
     """The stage whose task it is."""
+    config: str
+    """Its configuration's file: stages of the same one are repeats, such as other seeds."""
     evaluation: Evaluation
     """The models on it; the first is what the stage started from, if it started from a stage."""
 
@@ -82,7 +84,7 @@ def score(
             for m in compared
         ]
         found = evaluation_of(rows, task, {name: grid.items for name, grid in grids.items()}, resamples=2000)
-        scored.append(TaskScores(job.name, found))
+        scored.append(TaskScores(job.name, str(job.stage.config), found))
     return Summary([outcome(job) for job in finished], scored)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +51,33 @@ def tasks_table(summary: Summary) -> Table:
             ]
         )
     return header, rows
+
+
+def repeats_table(summary: Summary) -> Table:
+    """A row for each configuration that several stages train: the mean and standard deviation of what they score.
+
+    Args:
+        summary: What to say.
+    """
+    repeats: dict[tuple[str, str | None], list[TaskScores]] = defaultdict(list)
+    for scores in summary.tasks:
+        repeats[scores.config, _start(scores)].append(scores)
+    rows = []
+    for (_, start), own in repeats.items():
+        if len(own) > 1:
+            points = full_scores(own[0].evaluation)
+            after = [full_scores(scores.evaluation)[scores.stage] for scores in own]
+            mean = statistics.mean(after)
+            rows.append(
+                [
+                    ", ".join(scores.stage for scores in own),
+                    f"{points[start]:.2f}" if start else "",
+                    f"{mean:.2f} ± {statistics.stdev(after):.2f}",
+                    signed(mean - points[start], 2) if start else "",
+                    f"{points[TEACHER]:.2f}" if TEACHER in points else "",
+                ]
+            )
+    return ["repeats", "start", "after: mean ± standard deviation", "gain", TEACHER], rows
 
 
 def stages_table(summary: Summary) -> Table:
@@ -108,6 +137,8 @@ def markdown(summary: Summary, picture: str) -> str:
     ]
     lines[2] += " main score). The interval is a paired bootstrap's over the task's items; one that holds 0 is noise."
     lines += markdown_table(tasks_table(summary))
+    if repeats_table(summary)[1]:
+        lines += markdown_table(repeats_table(summary))
     lines += [f'<img src="{picture}" width="900" alt="each task\'s score over the bytes of a stored vector">', ""]
     lines += ["## Stages", "", *markdown_table(stages_table(summary))]
     lines += ["## Fewer dims, lower precision", ""]
@@ -194,4 +225,7 @@ def print_summary(summary: Summary, files: Sequence[Path], console: Console | No
     """
     from lightning_embed.evaluation.task_report import print_tables
 
-    print_tables([("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)], files, console)
+    tables = [("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)]
+    if repeats_table(summary)[1]:
+        tables.append(("the same configuration several times", repeats_table(summary), 1))
+    print_tables(tables, files, console)
