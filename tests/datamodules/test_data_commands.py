@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.kill_and_resume import steps_of
+from scripts.forked_runs import steps_of
 from tests.test_cli import config, refused, run
 from tests.toys import toy_pairs
 
@@ -16,7 +16,7 @@ LONG = " ".join(f"w{i}" for i in range(30))
 @pytest.fixture
 def job(teacher: Path, student: Path, pairs: Path, tmp_path: Path) -> dict[str, Any]:
     settings = config(teacher, student, pairs, tmp_path / "run")
-    record = {"class_path": "scripts.kill_and_resume.Record", "init_args": {"path": str(tmp_path / "steps")}}
+    record = {"class_path": "scripts.forked_runs.Record", "init_args": {"path": str(tmp_path / "steps")}}
     settings["trainer"]["callbacks"] = [record]
     del settings["data"]["init_args"]["test"], settings["data"]["init_args"]["validation"]
     return settings
