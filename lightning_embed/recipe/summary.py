@@ -44,7 +44,7 @@ def tasks_table(summary: Summary) -> Table:
                 scores.stage,
                 f"{task.name} ({task.metric})",
                 points.get(BACKBONE, ""),
-                f"{points[start]} ({start})" if start else "",
+                points[start] if start else "",
                 points[scores.stage],
                 gain[0] if gain else "",
                 points.get(TEACHER, ""),
