@@ -9,7 +9,7 @@
 
 ψ starts at random, as the paper's does, but where an arm's name says `fitted`, as in the recipe; all adapters start from that student.
 Every arm is a `fit` of examples/recipe/demo/stage1.yaml or retrieval.yaml with other losses or another projection. Scores are nDCG@10 on
-the held-out pairs, curves on the first 500 of them. The teacher runs once, over all texts: `cache` puts its vectors into --out, where all
+the held-out pairs, curves on the first 200 of them. The teacher runs once, over all texts: `cache` puts its vectors into --out, where all
 arms find them. A stopped run goes on with the same command: arms that are done are kept there too.
 Small models on one domain need not answer as the paper's did; its own figures stand beside the answers.
 """
@@ -35,7 +35,7 @@ from lightning_embed.recipe.running import is_done
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 METRIC = "ndcg@10"
-CURVE_PAIRS = 500
+CURVE_PAIRS = 200
 NCE = {"class_path": "InfoNCE", "init_args": {"temperature": 0.02, "learnable_temperature": True}}
 LOSSES: dict[str, tuple[dict[str, Any], float]] = {
     "NCE": (NCE, 1.0),
@@ -121,7 +121,7 @@ def job(arm: Arm, seed: int, asked: argparse.Namespace, data: Prepared, base: Jo
     if not arm.adapter:
         settings["data"]["init_args"]["validation"] = [{"path": "$out/curve.jsonl", "name": "curve"}]
         settings["trainer"] |= {
-            "val_check_interval": max(1, settings["trainer"]["max_steps"] // 10),
+            "val_check_interval": max(1, settings["trainer"]["max_steps"] // 6),
             "check_val_every_n_epoch": None,
         }
     known = chain["values"] | json.loads(asked.values) | {name: f"${name}" for name in ("after", "data", "out")}
