@@ -8,7 +8,7 @@ import torch
 
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.fingerprint import weights_hash
+from lightning_embed.fingerprint import contents_hash, weights_hash
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from tests.toys import toy_folder
 
@@ -103,6 +103,19 @@ def test_the_hash_of_the_weights_is_remembered_until_the_file_changes(tmp_path: 
     assert weights_hash(tmp_path) != first
     (tmp_path / "cache/lightning_embed/weights.json").write_text("{broken")
     assert weights_hash(tmp_path) != first
+
+
+def test_the_hash_of_contents_hangs_on_what_files_hold_and_not_on_where_they_lie(tmp_path: Path) -> None:
+    folder = toy_folder(tmp_path / "model")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("{}")
+    first = contents_hash([folder, data])
+    (folder / "README.md").write_text("says nothing of the vectors")
+    assert contents_hash([Path(shutil.copytree(folder, tmp_path / "copy")), data]) == first
+    before = os.stat(data)
+    data.write_text("[]")
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert contents_hash([folder, data]) != first  # of weights alone a hash is remembered
 
 
 def test_weights_that_are_gone_or_cut_off_are_named_before_they_are_needed(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, Abs
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.models import fingerprint
 from lightning_embed.evaluation.task_files import (
     RetrievalData,
     columns_of,
@@ -25,6 +24,7 @@ from lightning_embed.evaluation.task_files import (
     read_pairs,
     read_query_pairs,
 )
+from lightning_embed.fingerprint import contents_hash
 
 Kind = Literal["retrieval", "sts", "classification", "clustering"]
 KINDS: tuple[Kind, ...] = ("retrieval", "sts", "classification", "clustering")
@@ -181,13 +181,13 @@ def _local(spec: str, kind: str, name: str, path: Path, second: str, shots: int)
             )
         files = [*path.glob("corpus.jsonl*"), *path.glob("queries.jsonl*"), *path.glob("qrels/*.tsv")]
         return LocalRetrieval(
-            _metadata(name, "Retrieval", "t2t", "ndcg_at_10", fingerprint(sorted(files)), second), data
+            _metadata(name, "Retrieval", "t2t", "ndcg_at_10", contents_hash(sorted(files)), second), data
         )
     if not path.is_file():
         raise UserError(f"task '{spec}': expected a file, got a folder")
     if second and kind != "classification":
         raise UserError(f"task '{spec}': {kind} takes one file")
-    revision = fingerprint(
+    revision = contents_hash(
         [path, *([Path(second).expanduser()] if second and Path(second).expanduser().is_file() else [])]
     )
     if kind == "retrieval":

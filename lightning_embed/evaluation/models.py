@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,13 @@ import torch
 from lightning_embed.adapter_export import TASKS
 from lightning_embed.checkpoint import config_of, is_checkpoint, load_student
 from lightning_embed.errors import UserError
+from lightning_embed.fingerprint import contents_hash
 from lightning_embed.pretrained import PIP, folder_bytes, locate
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from lightning_embed.encoder import TextEncoder
-
-_READ = {".json", ".safetensors", ".txt", ".model", ".jinja"}
-"""Suffixes of the files of a folder that can change its vectors."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def load_model(
     if is_checkpoint(path):
         settings = Path(config) if config else config_of(path)
         encoder = load_student(path, settings).to(device)
-        return from_encoder(encoder, name, fingerprint([path, settings]))
+        return from_encoder(encoder, name, contents_hash([path, settings]))
     if (path / "adapter_config.json").is_file():
         return _adapter(name, path, device, batch_size)
     if path.is_dir():
@@ -95,7 +92,7 @@ def load_model(
         _announce(model)
         folder = locate(model)
     loaded = _sentence_transformer(model, folder, device)
-    return from_sentence_transformer(loaded, name, fingerprint([folder]), batch_size, folder_bytes(folder))
+    return from_sentence_transformer(loaded, name, contents_hash([folder]), batch_size, folder_bytes(folder))
 
 
 def from_encoder(encoder: TextEncoder, name: str, fingerprint: str) -> EvaluatedModel:
@@ -220,7 +217,7 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
         model = _sentence_transformer(base, home, device)
         _merge(model[0], folder, base)
     size = folder_bytes(folder)
-    return from_sentence_transformer(model, name, fingerprint([folder, home]), batch_size, size)
+    return from_sentence_transformer(model, name, contents_hash([folder, home]), batch_size, size)
 
 
 def _merge(body: Any, folder: Path, base: str) -> None:
@@ -234,19 +231,3 @@ def _merge(body: Any, folder: Path, base: str) -> None:
             f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})"
         ) from None
     body.model = adapted.merge_and_unload()
-
-
-def fingerprint(paths: Iterable[Path]) -> str:
-    """A hash of what files and folders hold, whatever they are called.
-
-    Args:
-        paths: Files, taken whole, and folders, of which model files count.
-    """
-    digest = hashlib.blake2b(digest_size=12)
-    for path in paths:
-        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in _READ and f.is_file())
-        for file in files:
-            with file.open("rb") as content:
-                whole = hashlib.file_digest(content, "blake2b").digest()
-            digest.update((file.name if path.is_file() else str(file.relative_to(path))).encode() + b"\0" + whole)
-    return digest.hexdigest()

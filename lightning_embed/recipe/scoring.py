@@ -119,7 +119,8 @@ class _Models:
     def _encoder(self, name: str, given: dict[str, Any]) -> EvaluatedModel:
         """An encoder as its settings in a configuration make it, before any training."""
         from lightning_embed.encoder import TextEncoder
-        from lightning_embed.evaluation.models import fingerprint, from_encoder
+        from lightning_embed.evaluation.models import from_encoder
+        from lightning_embed.fingerprint import contents_hash
 
         if name not in self.loaded:
             arguments = {key: value for key, value in _arguments(given).items() if key != "adapter"}
@@ -128,7 +129,7 @@ class _Models:
             except TypeError as error:  # a class of the user's, with settings of its own
                 raise UserError(f"{name}: cannot be built from {arguments} ({error})") from None
             said = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
-            self.loaded[name] = from_encoder(encoder, name, f"{fingerprint([encoder.folder])}-{said}")
+            self.loaded[name] = from_encoder(encoder, name, f"{contents_hash([encoder.folder])}-{said}")
         return self.loaded[name]
 
 
