@@ -59,7 +59,7 @@ def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
         "direction": "teacher_to_student", "start": "random", "trainable": False,
     }  # fmt: skip
     page = (out / "ablations.md").read_text()
-    assert "| NCE + distill + GOR | 60.00 | 64.50 | 66.45 |" in page
+    assert "| NCE + distill + GOR | 60.00 | 0.00 | 64.50 | 66.45 |" in page
     assert "| NCE + distill | 60.00 | 50.00 | -10.00 | -3.08 | -3.92 |" in page
     assert "| stage 1 by NCE | 30.00 | 40.00 | rises first and flattens |" in page
     assert (out / "ablations.png").stat().st_size > 10_000
