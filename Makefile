@@ -25,7 +25,7 @@ help:  ## this list
 quickstart: $(STAMP)  ## train a small embedding model on this machine, start to finish
 	$(RUN) lightning_embed fit
 
-QUICK_LOOK = --steps 0.05 --sample 1000 --folder runs/recipe-quick
+QUICK_LOOK = --steps 0.02 --sample 500 --dims '[384]' --precisions '[float32]' --shots 2 --folder runs/recipe-quick
 recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=folder of yours; QUICK=1: a quick look
 	$(RUN) lightning_embed recipe examples/recipe/demo.yaml $(if $(DATA),--data '$(DATA)') $(if $(QUICK),$(QUICK_LOOK)) $(RECIPE_ARGS)
 

@@ -31,7 +31,7 @@ def tasks_table(summary: Summary) -> Table:
     Args:
         summary: What to say.
     """
-    header = ["stage", "task (score)", BACKBONE, "start", "after", "gain (95 % interval)", TEACHER]
+    header = ["stage", "task: score", BACKBONE, "start", "after", "gain (95 % interval)", TEACHER]
     rows = []
     for scores in summary.tasks:
         points = {model: f"{value:.2f}" for model, value in full_scores(scores.evaluation).items()}
@@ -42,7 +42,7 @@ def tasks_table(summary: Summary) -> Table:
         rows.append(
             [
                 scores.stage,
-                f"{task.name} ({task.metric})",
+                f"{task.name}: {task.metric}",
                 points.get(BACKBONE, ""),
                 points[start] if start else "",
                 points[scores.stage],
