@@ -17,6 +17,8 @@ from lightning_embed.errors import UserError
 
 AFTER, DATA = "after", "data"
 """Names that stand for folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
+SEEDS = {"seed", "seed_everything"}
+"""Settings in which repeats of a stage differ."""
 STEP_SETTINGS = {
     "max_steps",
     "warmup_steps",
@@ -78,6 +80,13 @@ class Job:
         before = self.after.key if self.after else ""
         said = json.dumps([self.settings, self.data_identity, before], sort_keys=True)
         return blake2b(said.encode(), digest_size=8).hexdigest()
+
+    @property
+    def seedless_key(self) -> str:
+        """16 hexadecimal digits, the same for jobs on one predecessor that differ in nothing but seeds."""
+        said = [item for item in flat(self.settings) if item[0].rpartition(".")[2] not in SEEDS]
+        before = self.after.key if self.after else ""
+        return blake2b(json.dumps([sorted(said), before]).encode(), digest_size=8).hexdigest()
 
     @property
     def steps(self) -> int | None:

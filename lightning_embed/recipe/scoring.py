@@ -28,8 +28,8 @@ class TaskScores:
 
     stage: str
     """The stage whose task it is."""
-    config: str
-    """Its configuration's file: stages of the same one are repeats, such as other seeds."""
+    repeat_of: str
+    """The same for stages that differ in nothing but their seeds."""
     evaluation: Evaluation
     """The models on it; the first is what the stage started from, if it started from a stage."""
 
@@ -84,7 +84,7 @@ def score(
             for m in compared
         ]
         found = evaluation_of(rows, task, {name: grid.items for name, grid in grids.items()}, resamples=2000)
-        scored.append(TaskScores(job.name, str(job.stage.config), found))
+        scored.append(TaskScores(job.name, job.seedless_key, found))
     return Summary([outcome(job) for job in finished], scored)
 
 

@@ -54,17 +54,18 @@ def tasks_table(summary: Summary) -> Table:
 
 
 def repeats_table(summary: Summary) -> Table:
-    """A row for each configuration that several stages train: the mean and standard deviation of what they score.
+    """A row for stages that differ in nothing but their seeds: the mean and standard deviation of what they score.
 
     Args:
         summary: What to say.
     """
-    repeats: dict[tuple[str, str | None], list[TaskScores]] = defaultdict(list)
+    repeats: dict[str, list[TaskScores]] = defaultdict(list)
     for scores in summary.tasks:
-        repeats[scores.config, _start(scores)].append(scores)
+        repeats[scores.repeat_of].append(scores)
     rows = []
-    for (_, start), own in repeats.items():
+    for own in repeats.values():
         if len(own) > 1:
+            start = _start(own[0])
             points = full_scores(own[0].evaluation)
             after = [full_scores(scores.evaluation)[scores.stage] for scores in own]
             mean = statistics.mean(after)
@@ -137,8 +138,8 @@ def markdown(summary: Summary, picture: str) -> str:
     ]
     lines[2] += " main score). The interval is a paired bootstrap's over the task's items; one that holds 0 is noise."
     lines += markdown_table(tasks_table(summary))
-    if repeats_table(summary)[1]:
-        lines += markdown_table(repeats_table(summary))
+    if (repeats := repeats_table(summary))[1]:
+        lines += markdown_table(repeats)
     lines += [f'<img src="{picture}" width="900" alt="each task\'s score over the bytes of a stored vector">', ""]
     lines += ["## Stages", "", *markdown_table(stages_table(summary))]
     lines += ["## Fewer dims, lower precision", ""]
@@ -226,6 +227,6 @@ def print_summary(summary: Summary, files: Sequence[Path], console: Console | No
     from lightning_embed.evaluation.task_report import print_tables
 
     tables = [("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)]
-    if repeats_table(summary)[1]:
-        tables.append(("the same configuration several times", repeats_table(summary), 1))
+    if (repeats := repeats_table(summary))[1]:
+        tables.append(("the same with other seeds", repeats, 1))
     print_tables(tables, files, console)

@@ -158,7 +158,9 @@ def test_examples_are_the_command_that_they_open_with() -> None:
 def test_the_seeds_begin_with_the_demos_stages_and_differ_in_nothing_but_seeds(tmp_path: Path) -> None:
     demo, seeds = chain("demo", tmp_path), chain("seeds", tmp_path)
     assert {name: job.key for name, job in demo.items()} == {name: seeds[name].key for name in demo}
+    assert len({job.seedless_key for job in seeds.values()}) == len(demo)
     for name in ADAPTERS:
+        assert len({seeds[repeat].seedless_key for repeat in (name, f"{name}-2", f"{name}-3")}) == 1
         same = [seeds[name].settings, seeds[f"{name}-2"].settings, seeds[f"{name}-3"].settings]
         assert len({settings["seed_everything"] for settings in same}) == 3
         assert len({settings["data"]["init_args"].pop("seed") for settings in same}) == 3
