@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_embed.backbone import layer_list
 from lightning_embed.errors import UserError
-from lightning_embed.fingerprint import weights_hash
+from lightning_embed.utils.hashing import weights_hash
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder

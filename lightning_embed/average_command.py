@@ -43,9 +43,9 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
     Raises:
         UserError: One cannot be read, or they are not of one student; nothing is written.
     """
-    from lightning_embed.atomic_save import save_whole
     from lightning_embed.averaging import average
     from lightning_embed.checkpoint import config_of, read_checkpoint
+    from lightning_embed.utils.atomic import save_whole
 
     file, paths = Path(out).expanduser(), [Path(one).expanduser() for one in checkpoints]
     twice = [str(one) for one in paths if paths.count(one) > 1]

@@ -9,7 +9,7 @@ import torch
 
 from lightning_embed.adapter_checkpoint import KEY, check_base, with_base
 from lightning_embed.errors import UserError
-from lightning_embed.messages import one_line
+from lightning_embed.utils.notes import one_line
 from lightning_embed.whole_checkpoint import require_whole
 
 if TYPE_CHECKING:

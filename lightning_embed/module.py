@@ -16,7 +16,6 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
-from lightning_embed.messages import note
 from lightning_embed.projection_start import start_projection
 from lightning_embed.requirements import Given, check_sources
 from lightning_embed.resume import seed_batch, settle
@@ -25,6 +24,7 @@ from lightning_embed.strategies import FSDP2
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.trained import idle, parameter_groups
+from lightning_embed.utils.notes import note
 from lightning_embed.vectors import split, teacher_vectors
 
 

@@ -10,9 +10,9 @@ from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed import global_count, global_sum
 from lightning_embed.heads.pooling import normalize
 from lightning_embed.heads.projection import Projection, orthogonal_map
-from lightning_embed.messages import note
 from lightning_embed.sharded_checkpoint import spread
 from lightning_embed.sharding import full
+from lightning_embed.utils.notes import note
 from lightning_embed.vectors import split, teacher_vectors
 
 if TYPE_CHECKING:

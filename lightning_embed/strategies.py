@@ -18,7 +18,6 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
 
-from lightning_embed.atomic_save import save_whole
 from lightning_embed.errors import UserError
 from lightning_embed.sharded_checkpoint import (
     OPTIMIZER,
@@ -32,6 +31,7 @@ from lightning_embed.sharded_checkpoint import (
     spread_optimizer_state,
 )
 from lightning_embed.sharding import full, full_state, shard_encoder, shard_heads
+from lightning_embed.utils.atomic import save_whole
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder

@@ -10,7 +10,7 @@ from lightning_embed.backbone import outline_backbone
 from lightning_embed.batch import Tokens
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.fingerprint import config_hash, weights_hash
+from lightning_embed.utils.hashing import config_hash, weights_hash
 
 
 class FrozenEncoder(TextEncoder):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lightning_embed.errors import UserError
-from lightning_embed.messages import one_line, user_error
+from lightning_embed.utils.notes import one_line, user_error
 
 
 class ToolParser(ArgumentParser):

@@ -8,7 +8,7 @@ from tests.toys import toy_folder, toy_pairs
 
 @pytest.fixture(autouse=True)
 def notes_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_embed.messages._NOTED", set())
+    monkeypatch.setattr("lightning_embed.utils.notes._NOTED", set())
 
 
 @pytest.fixture(scope="session")

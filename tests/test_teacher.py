@@ -8,8 +8,8 @@ import torch
 
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.fingerprint import contents_hash, weights_hash
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
+from lightning_embed.utils.hashing import contents_hash, weights_hash
 from tests.toys import toy_folder
 
 TEXTS = ["w1", "w2 w3 w4 w5 w6 w7 w8", "w9 w10 unheard-of"]

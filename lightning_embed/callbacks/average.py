@@ -7,7 +7,7 @@ import lightning.pytorch as L
 from lightning_embed.averaging import average_with
 from lightning_embed.checkpoint import read_checkpoint
 from lightning_embed.errors import UserError
-from lightning_embed.messages import note
+from lightning_embed.utils.notes import note
 
 
 class AverageCheckpoints(L.Callback):

@@ -10,7 +10,7 @@ import torch
 
 from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed import most
-from lightning_embed.messages import note
+from lightning_embed.utils.notes import note
 
 
 def peak_bytes(device: torch.device) -> int:

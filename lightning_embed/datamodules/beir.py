@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lightning_embed.datamodules.files import json_lines, open_text
 from lightning_embed.errors import UserError
-from lightning_embed.messages import note
+from lightning_embed.utils.notes import note
 
 
 class Judgement(NamedTuple):

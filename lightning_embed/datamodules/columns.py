@@ -6,7 +6,7 @@ from typing import Any
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
-from lightning_embed.messages import note
+from lightning_embed.utils.notes import note
 
 SCORE, LABEL, DOCUMENT = "score", "label", "document"
 ALIASES = {

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from lightning_embed.datamodules.docstring_text import STDLIB, public_name, read, source_files, source_pairs
 from lightning_embed.errors import UserError
-from lightning_embed.folders import user_cache
+from lightning_embed.utils.folders import user_cache
 
 Row = dict[str, str]
 """`anchor`, `positive`, `name` (dotted, for display), `module` (the file's dotted path) and `package`."""

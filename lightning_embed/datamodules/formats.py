@@ -17,7 +17,7 @@ from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.table import Table
 from lightning_embed.errors import UserError
-from lightning_embed.messages import user_error
+from lightning_embed.utils.notes import user_error
 
 READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
 CAREFUL = ("json", "csv", "tsv")

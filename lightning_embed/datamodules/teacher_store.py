@@ -36,7 +36,7 @@ from lightning_embed.datamodules.store_shard import (
     write_shard,
 )
 from lightning_embed.errors import UserError
-from lightning_embed.folders import user_cache
+from lightning_embed.utils.folders import user_cache
 
 FORMAT = 1
 """Raise it whenever older shards must no longer be found."""

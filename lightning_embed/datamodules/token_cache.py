@@ -22,9 +22,9 @@ from lightning_embed.batch import Tokens, text_key
 from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.teacher_texts import all_columns
-from lightning_embed.folders import user_cache
-from lightning_embed.messages import note
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.folders import user_cache
+from lightning_embed.utils.notes import note
 
 COLUMNS = ("keys", "starts", "lengths", "lost")
 Column = tuple[str, list[str]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts, StoreFacts
-from lightning_embed.doctor.words import share, size
+from lightning_embed.utils.formatting import share, size
 
 CUT = 0.05
 REPEATED_ROWS = 0.05

@@ -24,7 +24,7 @@ from lightning_embed.evaluation.task_files import (
     read_pairs,
     read_query_pairs,
 )
-from lightning_embed.fingerprint import contents_hash
+from lightning_embed.utils.hashing import contents_hash
 
 Kind = Literal["retrieval", "sts", "classification", "clustering"]
 KINDS: tuple[Kind, ...] = ("retrieval", "sts", "classification", "clustering")

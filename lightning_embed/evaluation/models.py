@@ -15,8 +15,8 @@ import torch
 from lightning_embed.adapter_export import TASKS
 from lightning_embed.checkpoint import config_of, is_checkpoint, load_student
 from lightning_embed.errors import UserError
-from lightning_embed.fingerprint import contents_hash
 from lightning_embed.pretrained import PIP, folder_bytes, locate
+from lightning_embed.utils.hashing import contents_hash
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -10,7 +10,6 @@ from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.teacher_lookup import open_lookup
 from lightning_embed.errors import UserError
-from lightning_embed.messages import note
 from lightning_embed.mining import stages, told
 from lightning_embed.mining.cross_encoder import load_cross_encoder, model_stamp
 from lightning_embed.mining.output import OutputFormat, check_path, write
@@ -22,6 +21,7 @@ from lightning_embed.mining.vectors import embed_with, identity, title
 from lightning_embed.mining.work import Work
 from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tools import ToolParser, run_tool
+from lightning_embed.utils.notes import note
 
 
 def mine(

@@ -120,7 +120,7 @@ class _Models:
         """An encoder as its settings in a configuration make it, before any training."""
         from lightning_embed.encoder import TextEncoder
         from lightning_embed.evaluation.models import from_encoder
-        from lightning_embed.fingerprint import contents_hash
+        from lightning_embed.utils.hashing import contents_hash
 
         if name not in self.loaded:
             arguments = {key: value for key, value in _arguments(given).items() if key != "adapter"}

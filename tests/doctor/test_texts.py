@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from lightning_embed.doctor.texts import find_repeats, histogram, windows
-from lightning_embed.doctor.words import bars, one_line, share
+from lightning_embed.utils.formatting import bars, one_line, share
 
 
 def test_the_histogram_by_hand() -> None:

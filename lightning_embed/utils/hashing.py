@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from lightning_embed.folders import user_cache
+from lightning_embed.utils.folders import user_cache
 
 _TOLD_BYTES = 2 << 30
 _MODEL = {".json", ".safetensors", ".txt", ".model", ".jinja"}
