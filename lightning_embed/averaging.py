@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from lightning_embed.distributed.tensors import local, shard_like
 from lightning_embed.errors import UserError
-from lightning_embed.sharded_checkpoint import spread
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
@@ -82,13 +81,4 @@ def average_with(module: nn.Module, earlier: Mapping[str, Tensor], source: Path)
     for key, tensor in later.items():
         if key in kept and tensor.is_floating_point():
             mine = local(tensor)
-            mine.copy_(mean([local(spread(earlier[key], tensor)).to(mine), mine]))
-
-
-def local(tensor: Tensor) -> Tensor:
-    """A tensor that one process has: of a sharded one, its part.
-
-    Args:
-        tensor: Any.
-    """
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            mine.copy_(mean([local(shard_like(earlier[key], tensor)).to(mine), mine]))

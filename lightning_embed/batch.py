@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightning_embed.distributed import Gathered, gather
+from lightning_embed.distributed.collectives import Gathered, gather
 from lightning_embed.errors import UserError
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """
     require_whole(checkpoint)
     if checkpoint.is_dir():
-        from lightning_embed.sharded_checkpoint import read
+        from lightning_embed.distributed.sharded_checkpoint import read
 
         loaded = read(checkpoint, optimizer=False)
     else:

@@ -23,7 +23,7 @@ from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.failure import is_one_of_several, leave_after, watch
+from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.run_folder import run_folder
 from lightning_embed.store_tools import add_options, run_tool

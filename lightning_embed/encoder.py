@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_embed.adapter import Adapter, adapter_off, attach, base_of, is_adapters
 from lightning_embed.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
 from lightning_embed.batch import Tokens
-from lightning_embed.distributed import is_sharded, most
+from lightning_embed.distributed.collectives import is_sharded, most
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.packing import plan_rows, positions, run_packed

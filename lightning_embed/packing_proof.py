@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_embed.attention import HALF, NAME, compute_dtype, has_kernel
-from lightning_embed.distributed import is_sharded, rank
+from lightning_embed.distributed.collectives import is_sharded, rank
 from lightning_embed.errors import UserError
 from lightning_embed.heads import pool, pool_packed
 from lightning_embed.packing import run_packed

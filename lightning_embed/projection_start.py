@@ -7,11 +7,10 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed.batch import TokenBatch
-from lightning_embed.distributed import global_count, global_sum
+from lightning_embed.distributed.collectives import global_count, global_sum
+from lightning_embed.distributed.tensors import shard_like, unshard
 from lightning_embed.heads.pooling import normalize
 from lightning_embed.heads.projection import Projection, orthogonal_map
-from lightning_embed.sharded_checkpoint import spread
-from lightning_embed.sharding import full
 from lightning_embed.utils.notes import note
 from lightning_embed.vectors import split, teacher_vectors
 
@@ -44,10 +43,10 @@ def start_projection(module: "EmbeddingModule", trainer: L.Trainer) -> None:
     with trainer.precision_plugin.forward_context():
         cross = cross_products(module, projection, trainer.train_dataloader, texts)  # type: ignore[arg-type]
     module.student.train(training)
-    weight = orthogonal_map(full(cross), full(projection.weight))
+    weight = orthogonal_map(unshard(cross), unshard(projection.weight))
     found = {"weight": trainer.strategy.broadcast(weight), "bias": torch.zeros(len(weight))}
     own = projection.state_dict()
-    projection.load_state_dict({name: spread(value, own[name]) for name, value in found.items()})
+    projection.load_state_dict({name: shard_like(value, own[name]) for name, value in found.items()})
 
 
 def cross_products(

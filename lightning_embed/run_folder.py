@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_embed.distributed.failure import RUN_FOLDER, forget
 from lightning_embed.errors import UserError
-from lightning_embed.failure import RUN_FOLDER, forget
 
 
 def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 
 from lightning_embed.backbone import layer_list
-from lightning_embed.distributed import rank
+from lightning_embed.distributed.collectives import rank
+from lightning_embed.distributed.tensors import unshard_state
 
 if TYPE_CHECKING:
     from lightning_embed.encoder import TextEncoder
@@ -65,31 +65,6 @@ def is_fsdp(encoder: nn.Module) -> bool:
     return OUTLINE in encoder.__dict__
 
 
-def full(value: Any) -> Any:
-    """A tensor whole, on the CPU; what is no tensor, as it is. Every rank must call it.
-
-    Args:
-        value: Anything.
-    """
-    if isinstance(value, DTensor):
-        value = value.full_tensor()
-    return value.detach().cpu() if isinstance(value, Tensor) else value
-
-
-def full_state(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state dict, whole and on the CPU, on rank 0; empty elsewhere. Every rank must call it.
-
-    Args:
-        module: A module with sharded weights.
-    """
-    found: dict[str, Tensor] = {}
-    for name, value in module.state_dict().items():
-        tensor = full(value)  # one at a time: no rank holds all of them but rank 0, in main memory
-        if rank() == 0:
-            found[name] = tensor.clone() if tensor is value else tensor
-    return found
-
-
 def whole(encoder: "TextEncoder") -> "TextEncoder | None":
     """An encoder that one process can use by itself: a copy on the CPU of a sharded one, on rank 0 (None elsewhere); else the encoder.
 
@@ -100,7 +75,7 @@ def whole(encoder: "TextEncoder") -> "TextEncoder | None":
     """
     if not is_fsdp(encoder):
         return encoder
-    state = full_state(encoder)
+    state = unshard_state(encoder)
     if rank() != 0:
         return None
     made: TextEncoder = _copy(encoder.__dict__[OUTLINE], {})

@@ -18,8 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
 
-from lightning_embed.errors import UserError
-from lightning_embed.sharded_checkpoint import (
+from lightning_embed.distributed.sharded_checkpoint import (
     OPTIMIZER,
     WEIGHTS,
     is_sharded_checkpoint,
@@ -27,10 +26,11 @@ from lightning_embed.sharded_checkpoint import (
     read_into,
     remove,
     save,
-    spread,
-    spread_optimizer_state,
+    shard_optimizer_state,
 )
-from lightning_embed.sharding import full, full_state, shard_encoder, shard_heads
+from lightning_embed.distributed.tensors import shard_like, unshard, unshard_state
+from lightning_embed.errors import UserError
+from lightning_embed.sharding import shard_encoder, shard_heads
 from lightning_embed.utils.atomic import save_whole
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class FSDP2(ModelParallelStrategy):
         return (
             self.lightning_module.state_dict()
             if self._save_distributed_checkpoint
-            else full_state(self.lightning_module)
+            else unshard_state(self.lightning_module)
         )
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
@@ -149,7 +149,9 @@ class FSDP2(ModelParallelStrategy):
         optimizer = getattr(optimizer, "_optimizer", optimizer)
         saved = optimizer.state_dict()
         if not self._save_distributed_checkpoint:
-            state = {i: {key: full(value) for key, value in one.items()} for i, one in sorted(saved["state"].items())}
+            state = {
+                i: {key: unshard(value) for key, value in one.items()} for i, one in sorted(saved["state"].items())
+            }
             return saved | {"state": state} if self.is_global_zero else {}
         assert self.lightning_module is not None
         name_of = {id(p): name for name, p in self.lightning_module.state_dict(keep_vars=True).items()}
@@ -206,14 +208,14 @@ class FSDP2(ModelParallelStrategy):
             return read_into(path, self.lightning_module, self.optimizers)
         checkpoint: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=True)
         own, state = self.lightning_module.state_dict(), checkpoint.pop("state_dict")
-        placed = {name: spread(value, own[name]) if name in own else value for name, value in state.items()}
+        placed = {name: shard_like(value, own[name]) if name in own else value for name, value in state.items()}
         try:
             self.lightning_module.load_state_dict(placed, strict=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: the checkpoint is of another model ({reason})") from None
         for optimizer, saved in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
-            spread_optimizer_state(saved, optimizer)
+            shard_optimizer_state(saved, optimizer)
         return checkpoint
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_embed.batch import ANCHOR, TokenBatch, Tokens
-from lightning_embed.distributed import most
+from lightning_embed.distributed.collectives import most
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def flaw(path: Path) -> str | None:
 
 
 def _flaw_of_folder(folder: Path) -> str | None:
-    from lightning_embed.sharded_checkpoint import META, TABLE, TensorReader
+    from lightning_embed.distributed.sharded_checkpoint import META, TABLE, TensorReader
 
     for name in (TABLE, META):
         if not (folder / name).is_file():
@@ -93,7 +93,7 @@ def require_training_state(path: Path) -> None:
     Args:
         path: A whole checkpoint.
     """
-    from lightning_embed.sharded_checkpoint import META
+    from lightning_embed.distributed.sharded_checkpoint import META
 
     found = torch.load(path / META if path.is_dir() else path, map_location="cpu", weights_only=True, mmap=True)
     if "optimizer_states" not in found:

@@ -114,7 +114,7 @@ def run_fit(folder: Path, fit: Fit, world: int) -> None:
     from lightning_embed.cli import _quiet
     from lightning_embed.datamodules import EmbeddingDataModule
     from lightning_embed.datamodules.sources import Source
-    from lightning_embed.sharding import full
+    from lightning_embed.distributed.tensors import unshard
     from lightning_embed.strategies import CheckpointFiles
 
     _quiet()
@@ -137,7 +137,7 @@ def run_fit(folder: Path, fit: Fit, world: int) -> None:
     data = EmbeddingDataModule([Source(path=str(folder / "pairs.jsonl"))], global_batch_size=fit.batch, num_workers=0)
     module = module_of(folder, fit)
     trainer.fit(module, data, ckpt_path=None if fit.resume is None else str(folder / f"{fit.resume}.ckpt"))
-    weights = {name: full(value).clone() for name, value in module.state_dict().items()}
+    weights = {name: unshard(value).clone() for name, value in module.state_dict().items()}
     if trainer.is_global_zero:
         torch.save({"losses": losses.values, "weights": weights}, folder / f"{fit.name}.pt")
 

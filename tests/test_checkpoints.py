@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from lightning_embed.checkpoint import load_student, read_checkpoint
+from lightning_embed.distributed.sharded_checkpoint import OPTIMIZER, WEIGHTS, save
 from lightning_embed.errors import UserError
-from lightning_embed.sharded_checkpoint import OPTIMIZER, WEIGHTS, save
 from lightning_embed.utils.atomic import save_whole
 from lightning_embed.whole_checkpoint import flaw, newest_whole
 from tests.test_cli import ROOT, config, run, start

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_embed.distributed.sharded_checkpoint import META, TABLE, is_sharded_checkpoint, read, save
 from lightning_embed.errors import UserError
-from lightning_embed.sharded_checkpoint import META, TABLE, is_sharded_checkpoint, read, save
 
 TENSORS = {
     "state_dict.student.w": torch.arange(6.0).reshape(2, 3),

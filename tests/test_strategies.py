@@ -97,7 +97,7 @@ def test_a_run_goes_on_under_another_strategy_as_if_never_stopped(core: Path) ->
 
 
 def test_files_of_all_strategies_hold_the_same_without_the_teacher(core: Path) -> None:
-    from lightning_embed.sharded_checkpoint import read
+    from lightning_embed.distributed.sharded_checkpoint import read
 
     saved = {name: torch.load(core / f"{name}.ckpt", weights_only=True) for name in ("one", "fsdp2")}
     saved["folder"] = read(core / "fsdp2 folder.ckpt")

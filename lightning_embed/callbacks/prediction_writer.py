@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import TokenBatch
-from lightning_embed.distributed import gather
+from lightning_embed.distributed.collectives import gather
 from lightning_embed.errors import UserError
 
 

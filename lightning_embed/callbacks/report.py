@@ -14,7 +14,8 @@ from torch import Tensor
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.distributed import global_sum, rank
+from lightning_embed.distributed.collectives import global_sum, rank
+from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoder import TextEncoder
 from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
 from lightning_embed.evaluation.facts import Report as ReportFacts
@@ -23,7 +24,7 @@ from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.pretrained import folder_bytes
-from lightning_embed.sharding import full_state, is_fsdp, whole
+from lightning_embed.sharding import is_fsdp, whole
 from lightning_embed.teacher import StoredTeacher
 from lightning_embed.vectors import split, teacher_vectors
 
@@ -103,7 +104,7 @@ class Report(L.Callback):
         reference = self._validated(trainer, teacher) if self._knows(trainer, teacher, "validation") else None  # type: ignore[arg-type]
         assert isinstance(pl_module, EmbeddingModule)
         student = whole(pl_module.student)
-        projection = None if pl_module.projection is None else full_state(pl_module.projection)
+        projection = None if pl_module.projection is None else unshard_state(pl_module.projection)
         if student is not None and trainer.is_global_zero:
             before = [GridRow(**row) for row in self.before]
             grids = {TEACHER: teachers, BEFORE: before, AFTER: after}

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed.batch import TokenBatch
-from lightning_embed.distributed import most
+from lightning_embed.distributed.collectives import most
 from lightning_embed.utils.notes import note
 
 

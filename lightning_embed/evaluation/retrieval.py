@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_embed.distributed import gather
+from lightning_embed.distributed.collectives import gather
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.quantize import truncate
 from lightning_embed.evaluation.ranking import METRICS, distinct, parse_metric, retrieval_scores

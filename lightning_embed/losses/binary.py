@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.distributed import global_mean
+from lightning_embed.distributed.collectives import global_mean
 from lightning_embed.losses.base import EmbeddingLoss, in_float32, required_roles, role_names, unit
 from lightning_embed.losses.slices import sum_in_slices
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, EmbeddingBatch
-from lightning_embed.distributed import gather
+from lightning_embed.distributed.collectives import gather
 from lightning_embed.losses.base import EmbeddingLoss, check_positive, in_float32, unit
 
 

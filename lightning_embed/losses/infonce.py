@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, EmbeddingBatch
-from lightning_embed.distributed import global_mean
+from lightning_embed.distributed.collectives import global_mean
 from lightning_embed.errors import UserError
 from lightning_embed.heads.pooling import EPS, normalize
 from lightning_embed.losses.base import EmbeddingLoss, in_float32

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.distributed import global_mean
+from lightning_embed.distributed.collectives import global_mean
 from lightning_embed.losses.base import check_positive, in_float32
 from lightning_embed.losses.candidates import CandidateLoss, Similarity, Targets
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.distributed import global_mean
+from lightning_embed.distributed.collectives import global_mean
 from lightning_embed.losses.base import in_float32
 from lightning_embed.losses.candidates import CandidateLoss
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.distributed import Gathered
+from lightning_embed.distributed.collectives import Gathered
 from lightning_embed.losses.base import unit
 from lightning_embed.losses.slices import row_slices
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.distributed import global_sum
+from lightning_embed.distributed.collectives import global_sum
 from lightning_embed.losses.base import EmbeddingLoss, check_positive, in_float32, required_roles, role_names, unit
 from lightning_embed.losses.slices import sum_in_slices
 

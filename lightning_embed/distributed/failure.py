@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import lightning.pytorch as L
 
-from lightning_embed.distributed import rank, world_size
+from lightning_embed.distributed.collectives import rank, world_size
 
 RUN_FOLDER = "LIGHTNING_EMBED_RUN"
 """Environment variable by which rank 0 tells the processes that it starts which folder the run has."""

@@ -19,10 +19,10 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from lightning_embed.distributed import rank, world_size
+from lightning_embed.distributed.collectives import rank, world_size
+from lightning_embed.distributed.tensors import shard_like
 from lightning_embed.errors import UserError
 
 META, TABLE = "meta.pt", ".metadata"
@@ -163,7 +163,7 @@ def read_into(folder: Path, module: nn.Module, optimizers: list[Optimizer]) -> d
     return rest
 
 
-def spread_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
+def shard_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
     """Loads an optimizer's whole state into one over sharded weights: each rank takes its shards.
 
     Args:
@@ -172,23 +172,11 @@ def spread_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> No
     """
     own = zip(_names(saved), _parameters(optimizer), strict=True)
     state = {
-        name: {key: spread(value, parameter) for key, value in saved["state"][name].items()}
+        name: {key: shard_like(value, parameter) for key, value in saved["state"][name].items()}
         for name, parameter in own
         if name in saved["state"]
     }
     optimizer.load_state_dict({**saved, "state": state})
-
-
-def spread(value: Any, like: Tensor) -> Any:
-    """A whole tensor sharded as another one is, if it is of its shape.
-
-    Args:
-        value: Anything; the same on every rank.
-        like: A parameter.
-    """
-    if not isinstance(value, Tensor) or not isinstance(like, DTensor) or value.shape != like.shape:
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def _names(saved: Mapping[str, Any]) -> list[Any]:
