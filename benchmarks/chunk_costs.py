@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-import lightning_embed.encoder as encoding
+import lightning_embed.encoders.text_encoder as encoding
 from lightning_embed import TextEncoder
 from lightning_embed.datamodules.docstrings import build
 

@@ -30,7 +30,7 @@ def mixed_texts(count: int, median: int = 64, longest: int = 512, seed: int = 0)
         seed: Which lengths.
     """
     from lightning_embed import PythonDocs
-    from lightning_embed.pretrained import locate
+    from lightning_embed.encoders.pretrained import locate
     from lightning_embed.tokenizer import TextTokenizer
 
     rows = PythonDocs().rows("train")[0]

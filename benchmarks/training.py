@@ -63,9 +63,9 @@ def ours(folder: Path, job: Job, online: bool) -> None:
     import torch
 
     from lightning_embed import EmbeddingModule, TextEncoder
+    from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
     from lightning_embed.heads import Projection
     from lightning_embed.losses import Distillation, InfoNCE, LossTerm
-    from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 
     class Gate(L.Callback):
         def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -119,7 +119,7 @@ def theirs(folder: Path, job: Job) -> None:
     from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import TrainerCallback
 
-    from lightning_embed.pretrained import locate
+    from lightning_embed.encoders.pretrained import locate
 
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = SentenceTransformer(str(locate(MODEL)), device="cpu", config_kwargs=off)
@@ -176,7 +176,7 @@ def prepare(folder: Path, job: Job) -> None:
         torch.save(vectors.unflatten(0, (-1, 2)), folder / "vectors.pt")
         store(folder, texts, vectors)
     if job.work == TEACHER:
-        from lightning_embed.teacher import FrozenEncoder
+        from lightning_embed.encoders.teacher import FrozenEncoder
 
         make_teacher(folder / "teacher")
         store(folder, texts, FrozenEncoder(str(folder / "teacher"), max_length=512, pooling="mean").encode(texts))
@@ -199,7 +199,7 @@ def make_teacher(folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from lightning_embed.pretrained import locate
+    from lightning_embed.encoders.pretrained import locate
 
     config = AutoConfig.from_pretrained(locate(MODEL))
     config.update({"num_hidden_layers": 24, "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12})

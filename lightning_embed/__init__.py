@@ -13,13 +13,13 @@ _HOME = {
     "EmbeddingDataModule": "datamodules",
     "EmbeddingLoss": "losses",
     "EmbeddingModule": "module",
-    "FrozenEncoder": "teacher",
+    "FrozenEncoder": "encoders.teacher",
     "LossTerm": "losses",
     "Projection": "heads",
     "PythonDocs": "datamodules",
     "Source": "datamodules",
-    "StoredTeacher": "teacher",
-    "TextEncoder": "encoder",
+    "StoredTeacher": "encoders.teacher",
+    "TextEncoder": "encoders.text_encoder",
     "UserError": "errors",
 }
 

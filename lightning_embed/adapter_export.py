@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lightning_embed.adapter import NAME, is_adapters, merged, without_adapter
-from lightning_embed.checkpoint import load_student
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.checkpoints.student import load_student
+from lightning_embed.encoders.copies import merged, without_adapter
+from lightning_embed.encoders.lora import NAME, is_adapters
+from lightning_embed.encoders.pretrained import PIP
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export import export_encoder, run_new
-from lightning_embed.pretrained import PIP
 
 TASKS = "adapters"
 """Folder, within a model's, of one peft folder for each task."""

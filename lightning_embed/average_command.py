@@ -43,8 +43,8 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
     Raises:
         UserError: One cannot be read, or they are not of one student; nothing is written.
     """
-    from lightning_embed.averaging import average
-    from lightning_embed.checkpoint import config_of, read_checkpoint
+    from lightning_embed.checkpoints.averaging import average
+    from lightning_embed.checkpoints.student import config_of, read_checkpoint
     from lightning_embed.utils.atomic import save_whole
 
     file, paths = Path(out).expanduser(), [Path(one).expanduser() for one in checkpoints]
@@ -73,7 +73,7 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
 
 def _require_one_student(paths: list[Path]) -> None:
     """Raises `UserError` where the runs' configurations, so far as they are there, name different students."""
-    from lightning_embed.checkpoint import config_of, student_settings
+    from lightning_embed.checkpoints.student import config_of, student_settings
 
     first: tuple[Path, dict[str, object]] | None = None
     for path in paths:

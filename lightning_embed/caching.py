@@ -18,10 +18,10 @@ from lightning_embed.datamodules.store_shard import problem, shard_names
 from lightning_embed.datamodules.teacher_lookup import OFF, TeacherLookup, store_folder
 from lightning_embed.datamodules.teacher_store import TeacherStore
 from lightning_embed.datamodules.teacher_texts import Wanted
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.store_filling import ShardWriter, encode, pools, take_stock
-from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 
 SPLITS = ("train", "validation", "test")
 

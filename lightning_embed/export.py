@@ -1,6 +1,5 @@
 """Writes an encoder as a sentence-transformers folder of stock modules, and proves that it gives the same vectors."""
 
-import copy
 import os
 import shutil
 import subprocess
@@ -12,31 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from lightning_embed.adapter import merged
-from lightning_embed.backbone import change_rope_theta
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.copies import as_exported, gathered, merged
+from lightning_embed.encoders.pretrained import TASK_TYPES
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
-from lightning_embed.pretrained import TASK_TYPES
-from lightning_embed.sharding import whole
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
-
-
-def as_exported(encoder: TextEncoder) -> TextEncoder:
-    """The encoder that an export is of: with `export_rope_theta`, where that is given; its weights are the encoder's own.
-
-    Args:
-        encoder: Any encoder whose weights are whole.
-    """
-    if encoder.export_rope_theta is None:
-        return encoder
-    weights: dict[int, Any] = {id(p): p for p in encoder.parameters()}
-    made = copy.deepcopy(encoder, weights | {id(encoder.tokenizer): encoder.tokenizer})
-    change_rope_theta(made.backbone, encoder.export_rope_theta, encoder.model)
-    made.rope_theta, made.export_rope_theta = encoder.export_rope_theta, None
-    return made
 
 
 def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None = None) -> None:
@@ -50,10 +32,10 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     Raises:
         UserError: If the folder cannot be written.
     """
-    gathered = whole(encoder)
-    if gathered is None:
+    unsharded = gathered(encoder)
+    if unsharded is None:
         return
-    encoder = as_exported(gathered)
+    encoder = as_exported(unsharded)
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers.utils import logging

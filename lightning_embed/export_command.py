@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.errors import UserError
 from lightning_embed.export_texts import read_texts, standard_texts
-from lightning_embed.pretrained import folder_bytes
 from lightning_embed.tools import ToolParser, run_tool
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
     from lightning_embed.heads import Projection
 
 
@@ -75,9 +75,9 @@ def export(
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
-    from lightning_embed.adapter import merged
     from lightning_embed.adapter_export import export_adapter, load_tasks
-    from lightning_embed.export import as_exported, export_encoder, verify_folder
+    from lightning_embed.encoders.copies import as_exported, merged
+    from lightning_embed.export import export_encoder, verify_folder
     from lightning_embed.model_card import model_card
 
     folder = Path(out).expanduser()
@@ -204,10 +204,10 @@ def _student(
     """The encoder, its run's configuration and folder, and the checkpoint's file; the last three where there are any."""
     path = Path(checkpoint).expanduser()
     if path.is_dir() and (path / "config.json").is_file():
-        from lightning_embed.encoder import TextEncoder
+        from lightning_embed.encoders.text_encoder import TextEncoder
 
         return TextEncoder(str(path)).eval(), {}, None, None
-    from lightning_embed.checkpoint import config_of, is_checkpoint, load_student, read_config
+    from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student, read_config
 
     if not is_checkpoint(path):
         raise UserError(f"{path}: there is no such checkpoint, nor a model's folder with a config.json")
@@ -218,7 +218,7 @@ def _student(
 
 
 def _projection(source: Path | None, encoder: TextEncoder) -> Projection:
-    from lightning_embed.checkpoint import read_checkpoint
+    from lightning_embed.checkpoints.student import read_checkpoint
     from lightning_embed.heads import Projection
 
     state = read_checkpoint(source)["state_dict"] if source else {}

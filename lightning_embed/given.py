@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys
+from lightning_embed.encoders.teacher import given_identity
 from lightning_embed.errors import UserError
-from lightning_embed.teacher import given_identity
 
 ROWS = 65_536
 """Rows that are read at a time."""

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_embed.backbone import layer_list
+from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.losses.slices import SLICE
 
 Chunk = tuple[int, int]

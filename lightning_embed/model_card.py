@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed import __version__
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 
 

@@ -9,23 +9,23 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lightning_embed.adapter_checkpoint import check_base, leave_base_out, note_base
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
+from lightning_embed.encoders.columns import split, teacher_vectors
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
+from lightning_embed.losses.requirements import Given, check_sources
 from lightning_embed.projection_start import start_projection
-from lightning_embed.requirements import Given, check_sources
 from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.strategies import FSDP2
-from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.trained import idle, parameter_groups
 from lightning_embed.utils.notes import note
-from lightning_embed.vectors import split, teacher_vectors
 
 
 class EmbeddingModule(L.LightningModule):

@@ -9,10 +9,10 @@ import torch
 from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed.collectives import global_count, global_sum
 from lightning_embed.distributed.tensors import shard_like, unshard
+from lightning_embed.encoders.columns import split, teacher_vectors
 from lightning_embed.heads.pooling import normalize
 from lightning_embed.heads.projection import Projection, orthogonal_map
 from lightning_embed.utils.notes import note
-from lightning_embed.vectors import split, teacher_vectors
 
 if TYPE_CHECKING:
     from lightning_embed.module import EmbeddingModule

@@ -4,24 +4,18 @@ Each layer is a group whose weights the ranks gather just before they need them 
 each head with something to train another. Shards, gradients and the optimizer's state stay in float32 whatever a forward computes in.
 """
 
-import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-from lightning_embed.backbone import layer_list
-from lightning_embed.distributed.collectives import rank
-from lightning_embed.distributed.tensors import unshard_state
+from lightning_embed.encoders.backbone import layer_list
+from lightning_embed.encoders.copies import keep_outline
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
-
-OUTLINE = "unsharded_outline"
-"""Attribute of a sharded encoder: itself as it was, on torch's meta device."""
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
 
 def shard_encoder(
@@ -38,7 +32,7 @@ def shard_encoder(
     backbone = encoder.backbone
     if isinstance(backbone, FSDPModule):
         return
-    object.__setattr__(encoder, OUTLINE, _outline(encoder))
+    keep_outline(encoder)
     for layer in layer_list(backbone)[1]:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(backbone, mesh=mesh, mp_policy=policy, reshard_after_forward=None if keep_root else True)
@@ -54,41 +48,3 @@ def shard_heads(heads: Iterable[nn.Module | None], mesh: DeviceMesh) -> None:
     for head in heads:
         if head is not None and not isinstance(head, FSDPModule) and any(p.requires_grad for p in head.parameters()):
             fully_shard(head, mesh=mesh)
-
-
-def is_fsdp(encoder: nn.Module) -> bool:
-    """Whether an encoder's weights are FSDP2's, on one rank or more.
-
-    Args:
-        encoder: Any module.
-    """
-    return OUTLINE in encoder.__dict__
-
-
-def whole(encoder: "TextEncoder") -> "TextEncoder | None":
-    """An encoder that one process can use by itself: a copy on the CPU of a sharded one, on rank 0 (None elsewhere); else the encoder.
-
-    Every rank must call it.
-
-    Args:
-        encoder: The encoder.
-    """
-    if not is_fsdp(encoder):
-        return encoder
-    state = unshard_state(encoder)
-    if rank() != 0:
-        return None
-    made: TextEncoder = _copy(encoder.__dict__[OUTLINE], {})
-    made.load_state_dict(state, strict=True, assign=True)
-    return made.to("cpu").train(encoder.training)
-
-
-def _outline(encoder: "TextEncoder") -> "TextEncoder":
-    """A copy whose weights are on the meta device; buffers, such as rotary frequencies, are real."""
-    return _copy(encoder, {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in encoder.parameters()})
-
-
-def _copy(encoder: "TextEncoder", memo: dict[int, Any]) -> "TextEncoder":
-    memo[id(encoder.tokenizer)] = encoder.tokenizer
-    with torch.no_grad():
-        return copy.deepcopy(encoder, memo)

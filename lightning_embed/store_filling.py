@@ -10,8 +10,8 @@ from lightning_embed.datamodules.store_shard import Shard
 from lightning_embed.datamodules.teacher_lookup import TeacherLookup
 from lightning_embed.datamodules.teacher_store import TeacherStore
 from lightning_embed.datamodules.teacher_texts import Column, Wanted, all_columns
+from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.teacher import FrozenEncoder
 
 POOL_TEXTS = 4_096
 """Texts that are sorted by length together."""

@@ -34,8 +34,8 @@ from lightning_embed.sharding import shard_encoder, shard_heads
 from lightning_embed.utils.atomic import save_whole
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
-    from lightning_embed.teacher import FrozenEncoder
+    from lightning_embed.encoders.teacher import FrozenEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
 POLICIES = {
     "32-true": MixedPrecisionPolicy(),

@@ -81,12 +81,12 @@ class Losses(L.Callback):
 
 def module_of(folder: Path, fit: Fit) -> Any:
     """The module: all kinds of losses that train, a projection, a frozen teacher."""
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.teacher import FrozenEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
     from lightning_embed.heads import Projection
     from lightning_embed.losses import GOR, Distillation, InfoNCE, LossTerm
     from lightning_embed.module import EmbeddingModule
     from lightning_embed.schedulers import WarmupSchedule
-    from lightning_embed.teacher import FrozenEncoder
 
     L.seed_everything(1, verbose=False)
     settings: dict[str, Any] = {"dropout": 0.0, "max_tokens": 24 if fit.chunked else 16_384}

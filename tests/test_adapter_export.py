@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
-from lightning_embed.adapter import Adapter, merged
-from lightning_embed.adapter_checkpoint import note_base
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.checkpoints.adapters import note_base
+from lightning_embed.encoders.copies import merged
+from lightning_embed.encoders.lora import Adapter
+from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.test_export import TEXTS, export, refused
 from tests.toys import toy_folder
 
@@ -37,7 +38,7 @@ def checkpoint(run: Path, base: Path, seed: int, **settings: Any) -> Path:
 
 
 def vectors(file: Path, role: str = "query") -> np.ndarray:
-    from lightning_embed.checkpoint import load_student
+    from lightning_embed.checkpoints.student import load_student
 
     return load_student(file).encode(TEXTS, role).numpy()
 
@@ -122,7 +123,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_what_is_merged_is_no_longer_adapted(first: Path) -> None:
-    from lightning_embed.checkpoint import load_student
+    from lightning_embed.checkpoints.student import load_student
 
     encoder = load_student(first)
     assert merged(encoder).adapter is None and encoder.adapter is not None

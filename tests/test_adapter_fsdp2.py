@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_embed.adapter import Adapter
+from lightning_embed.encoders.lora import Adapter
 from tests.fits import Fit, differences, result, run_fits, write_inputs
 
 ADAPTED = (("adapter", Adapter(4, 8.0, 0.0)),)

@@ -21,8 +21,8 @@ from lightning_embed.datamodules.store_shard import Shard, shard_names
 from lightning_embed.datamodules.teacher_lookup import TeacherLookup
 from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys, stored_teachers
 from lightning_embed.datamodules.teacher_texts import all_columns
-from lightning_embed.encoder import TextEncoder
-from lightning_embed.teacher import FrozenEncoder
+from lightning_embed.encoders.teacher import FrozenEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.test_cli import config, losses, run
 from tests.toys import toy_folder, toy_pairs
 

@@ -297,7 +297,7 @@ def test_an_adapter_is_its_base_with_the_adapter_merged(tmp_path: Path, student:
 
 
 def test_prompts_go_by_role(tmp_path: Path, student: Path) -> None:
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
     from lightning_embed.evaluation.embedding_cache import EmbeddingCache
     from lightning_embed.evaluation.local_tasks import read_tasks
     from lightning_embed.evaluation.models import load_model

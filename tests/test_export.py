@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_embed.pretrained import TASK_TYPES
+from lightning_embed.encoders.pretrained import TASK_TYPES
 from tests.test_cli import config, run
 
 TEXTS = [" ".join(f"w{(i * j) % 190}" for j in range(1, 2 + i % 12)) for i in range(24)]
@@ -60,7 +60,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: obje
 
 
 def expected(checkpoint: Path, role: str) -> np.ndarray:
-    from lightning_embed.checkpoint import load_student
+    from lightning_embed.checkpoints.student import load_student
 
     return load_student(checkpoint).encode(TEXTS, role).numpy()
 

@@ -56,7 +56,7 @@ def test_a_run_leaves_what_one_on_one_device_leaves(
     for one, other in zip(*(report["models"] for report in reports), strict=True):
         assert one["grid"][0]["scores"]["ndcg@10"] == pytest.approx(other["grid"][0]["scores"]["ndcg@10"], abs=bound)
     assert "least cosine" in output and "rope_theta 1e+06" in output
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
     for name in ("at-3", "at-6", "model"):
         found, wanted = (TextEncoder(str(tmp_path / one / name)) for one in ("run", "alone"))

@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder
-from lightning_embed.packing_proof import _weights_dtype
+from lightning_embed.encoders.packing.proof import _weights_dtype
+from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.toys import toy_folder
 
 LENGTHS = ([20, 3, 9, 30, 1], [7]), ([], [5, 6, 30, 2, 2])

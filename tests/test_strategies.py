@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed.adapter import Adapter
 from lightning_embed.batch import TokenBatch
+from lightning_embed.encoders.columns import teacher_vectors
+from lightning_embed.encoders.lora import Adapter
+from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.strategies import FSDP2, check_strategy
-from lightning_embed.teacher import FrozenEncoder
-from lightning_embed.vectors import teacher_vectors
 from tests.fits import POOLING, Fit, differences, result, run_fits, write_inputs
 
 BOUNDS = {"32-true": (1e-5, 1e-5), "bf16-mixed": (5e-2, 5e-3)}
@@ -180,7 +180,7 @@ def test_a_rank_whose_teacher_vectors_are_stored_runs_a_sharded_teacher_with_the
     stored = {role: torch.ones(2, 48) for role in tokens}
     batch = TokenBatch(tokens, tokens, teacher_vectors=stored)
     assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == []
-    monkeypatch.setattr("lightning_embed.vectors.most", lambda count, device: 1)  # another rank lacks some
+    monkeypatch.setattr("lightning_embed.encoders.columns.most", lambda count, device: 1)  # another rank lacks some
     assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == [0]
 
 

@@ -166,7 +166,7 @@ def curve(done: Job) -> Curve:
 
 def sameness(done: Job) -> float:
     """Mean cosine of two held-out texts, ‖mean unit vector‖²: 1 where all vectors are one."""
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
     lines = (Path(done.places["data"]) / "pairs/test.jsonl").read_text(encoding="utf-8").splitlines()[:500]
     vectors = TextEncoder(str(done.folder / "model")).encode([json.loads(line)["positive"] for line in lines])

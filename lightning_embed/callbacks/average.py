@@ -4,8 +4,8 @@ from pathlib import Path
 
 import lightning.pytorch as L
 
-from lightning_embed.averaging import average_with
-from lightning_embed.checkpoint import read_checkpoint
+from lightning_embed.checkpoints.averaging import average_with
+from lightning_embed.checkpoints.student import read_checkpoint
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 

@@ -16,17 +16,17 @@ from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.collectives import global_sum, rank
 from lightning_embed.distributed.tensors import unshard_state
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.columns import split, teacher_vectors
+from lightning_embed.encoders.copies import gathered, is_fsdp
+from lightning_embed.encoders.pretrained import folder_bytes
+from lightning_embed.encoders.teacher import StoredTeacher
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
 from lightning_embed.evaluation.facts import Report as ReportFacts
 from lightning_embed.evaluation.grid import GridRow, robustness_grid
 from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule
-from lightning_embed.pretrained import folder_bytes
-from lightning_embed.sharding import is_fsdp, whole
-from lightning_embed.teacher import StoredTeacher
-from lightning_embed.vectors import split, teacher_vectors
 
 METRIC = "ndcg@10"
 SPEED_TEXTS = 512
@@ -103,7 +103,7 @@ class Report(L.Callback):
         teachers = self._grid(trainer, teacher) if self._knows(trainer, teacher, "test") else []  # type: ignore[arg-type]
         reference = self._validated(trainer, teacher) if self._knows(trainer, teacher, "validation") else None  # type: ignore[arg-type]
         assert isinstance(pl_module, EmbeddingModule)
-        student = whole(pl_module.student)
+        student = gathered(pl_module.student)
         projection = None if pl_module.projection is None else unshard_state(pl_module.projection)
         if student is not None and trainer.is_global_zero:
             before = [GridRow(**row) for row in self.before]

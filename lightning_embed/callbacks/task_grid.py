@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.grid import GridRow
 from lightning_embed.evaluation.quantize import PRECISIONS, Precision
 from lightning_embed.evaluation.task_grid import MEAN, evaluate_grid, grid_dims

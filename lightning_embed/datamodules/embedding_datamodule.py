@@ -22,7 +22,7 @@ from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.teacher_lookup import TeacherLookup, open_lookup
 from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
-from lightning_embed.requirements import Given
+from lightning_embed.losses.requirements import Given
 from lightning_embed.resume import steps_done
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.notes import note

@@ -12,7 +12,7 @@ from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, passage
 from lightning_embed.datamodules.labelled import Labelled
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.table import Table
-from lightning_embed.requirements import Given
+from lightning_embed.losses.requirements import Given
 
 
 class Rows:

@@ -14,7 +14,7 @@ from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.doctor.facts import BatchFacts
 from lightning_embed.doctor.texts import within
-from lightning_embed.encoder import plan_chunks
+from lightning_embed.encoders.chunks import plan_chunks
 from lightning_embed.losses import InfoNCE
 from lightning_embed.losses.masks import (
     Contrast,

@@ -14,11 +14,11 @@ from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
 from lightning_embed.doctor.memory import changes, longest_need
 from lightning_embed.doctor.store import store_facts
 from lightning_embed.doctor.texts import scan, source_facts
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.pretrained import read_settings
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
 from lightning_embed.memory import Layout, available
 from lightning_embed.module import EmbeddingModule
-from lightning_embed.pretrained import read_settings
 
 SPLITS = ("train", "validation", "test")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from lightning_embed.doctor.facts import BatchFacts
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.memory import Layout, Memory, Size, estimate, size_of
 from lightning_embed.module import EmbeddingModule
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from lightning_embed.adapter_export import TASKS
-from lightning_embed.checkpoint import config_of, is_checkpoint, load_student
+from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student
+from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError
-from lightning_embed.pretrained import PIP, folder_bytes, locate
 from lightning_embed.utils.hashing import contents_hash
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lightning_embed.batch import NEGATIVE, ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
-from lightning_embed.requirements import Given, refuse
+from lightning_embed.losses.requirements import Given, refuse
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,6 +9,7 @@ from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.teacher_lookup import open_lookup
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.mining import stages, told
 from lightning_embed.mining.cross_encoder import load_cross_encoder, model_stamp
@@ -19,7 +20,6 @@ from lightning_embed.mining.rules import FATES, Rules
 from lightning_embed.mining.search import IndexKind, plan_index
 from lightning_embed.mining.vectors import embed_with, identity, title
 from lightning_embed.mining.work import Work
-from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.tools import ToolParser, run_tool
 from lightning_embed.utils.notes import note
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.encoders.pretrained import locate, require_weights
 from lightning_embed.errors import UserError
-from lightning_embed.pretrained import locate, require_weights
 from lightning_embed.utils.hashing import config_hash, weights_hash
 
 Rate = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]

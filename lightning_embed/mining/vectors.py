@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.mining.blocks import Blocks
 from lightning_embed.mining.pairs import Texts
-from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 
 Embed = Callable[[Sequence[str], str, int | None], NDArray[np.floating]]
 """Texts, the name of their prompt and the tokens after which they are cut -> (n, D) unit vectors: an encoder, or a store of its vectors."""

@@ -118,7 +118,7 @@ class _Models:
 
     def _encoder(self, name: str, given: dict[str, Any]) -> EvaluatedModel:
         """An encoder as its settings in a configuration make it, before any training."""
-        from lightning_embed.encoder import TextEncoder
+        from lightning_embed.encoders.text_encoder import TextEncoder
         from lightning_embed.evaluation.models import from_encoder
         from lightning_embed.utils.hashing import contents_hash
 

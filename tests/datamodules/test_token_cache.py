@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_embed.datamodules import EmbeddingDataModule, Source
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.tokenizer import TextTokenizer
 from tests.toys import toy_pairs
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from lightning_embed.adapter import is_adapters, settings_of
+from lightning_embed.encoders.lora import is_adapters, settings_of
 from lightning_embed.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
 KEY = "adapter"
 """Where a checkpoint holds the note."""

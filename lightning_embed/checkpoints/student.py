@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_embed.adapter_checkpoint import KEY, check_base, with_base
+from lightning_embed.checkpoints.adapters import KEY, check_base, with_base
+from lightning_embed.checkpoints.integrity import require_whole
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import one_line
-from lightning_embed.whole_checkpoint import require_whole
 
 if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
 PREFIX = "student."
 
@@ -121,7 +121,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from lightning_embed.encoder import TextEncoder
+    from lightning_embed.encoders.text_encoder import TextEncoder
 
     loaded = read_checkpoint(checkpoint)
     state = {key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)}

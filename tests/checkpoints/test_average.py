@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_embed.averaging import average
+from lightning_embed.checkpoints.averaging import average
 from lightning_embed.errors import UserError
 from tests.test_cli import config, losses, run, start
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed.attention import attend_each, attend_varlen
+from lightning_embed.encoders.packing.attention import attend_each, attend_varlen
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, bounds: list[int], left: int, right: int, scale: float) -> Tensor:

@@ -12,15 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import lightning_embed.packing_proof as proof
-from lightning_embed.attention import NAME
-from lightning_embed.backbone import first_position
+import lightning_embed.encoders.packing.proof as proof
+import lightning_embed.encoders.text_encoder as text_encoder
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder, plan_chunks
+from lightning_embed.encoders.backbone import first_position
+from lightning_embed.encoders.chunks import plan_chunks
+from lightning_embed.encoders.packing.attention import NAME
+from lightning_embed.encoders.packing.rows import plan_rows, positions
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export import export_encoder, verify_export
 from lightning_embed.heads import Pooling, pool, pool_packed
-from lightning_embed.packing import plan_rows, positions
+from lightning_embed.tokenizer import TextTokenizer
 from tests.test_cli import config, losses, refused, run
 from tests.toys import FAMILIES, toy_folder
 
@@ -48,6 +51,10 @@ def sharpen(folder: Path) -> Path:
 def texts(lengths: list[int] = LENGTHS, seed: int = 0) -> Tokens:
     ids = torch.randint(4, 204, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
     return Tokens(ids, torch.tensor(lengths))
+
+
+def parts(encoder: TextEncoder) -> tuple[nn.Module, Pooling, TextTokenizer]:
+    return encoder.backbone, encoder.pooling, encoder.tokenizer
 
 
 def gradients(encoder: TextEncoder, vectors: Tensor) -> list[Tensor]:
@@ -98,7 +105,7 @@ def test_the_proof_passes_and_leaves_the_encoder_as_it_was(folders: dict[str, st
         next(n for n, m in encoder.backbone.named_modules() if isinstance(m, nn.Linear))
     ).eval()
     modes, state = [m.training for m in encoder.modules()], torch.get_rng_state()
-    assert 0 < proof.packing_error(encoder) < 1e-5 and proof.neighbour_error(encoder) < 1e-6
+    assert 0 < proof.packing_error(*parts(encoder)) < 1e-5 and proof.neighbour_error(*parts(encoder)) < 1e-6
     assert [m.training for m in encoder.modules()] == modes and torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in encoder.parameters())
 
@@ -136,7 +143,7 @@ def test_auto_pads_on_the_cpu_and_packs_where_a_kernel_runs_and_the_proof_passes
             torch.autocast("cpu", torch.bfloat16),
         ):  # the CPU poses as a GPU with a kernel
             padded = encoder(texts())
-            patch.setattr(proof, "has_kernel", lambda *_: True)
+            patch.setattr(text_encoder, "has_kernel", lambda *_: True)
             encoder(texts())
             calls.clear()
             torch.testing.assert_close(encoder(texts()), padded, rtol=0.02, atol=0.02)
@@ -151,7 +158,7 @@ def test_the_first_use_under_autocast_leaves_every_weight_its_gradient(folders: 
         encoder(texts())
     encoder.proven.clear()
     with torch.autocast("cpu", torch.bfloat16):
-        proof.neighbour_error(encoder)  # casts without a gradient: autocast must not keep them
+        proof.neighbour_error(*parts(encoder))  # casts without a gradient: autocast must not keep them
         encoder(texts()).sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in encoder.parameters() if p.requires_grad)
 
@@ -252,7 +259,7 @@ def test_fit_packed_has_the_losses_of_fit_padded(
 LONG = """
 import resource, sys, torch
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 encoder = TextEncoder(sys.argv[1], "mean", random_init=True, max_length=32_768, packing=sys.argv[2])
 lengths = torch.tensor([32_768, 20, 10])
 optimizer = torch.optim.AdamW(encoder.parameters())
@@ -269,7 +276,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 def test_32768_tokens_train_in_4_gb(tmp_path: Path, family: str, packing: str) -> None:
     file = toy_folder(tmp_path / family, family, hidden=64) / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 32_768}))
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", LONG, str(file.parent), packing], cwd=root, capture_output=True, text=True
     )

@@ -6,9 +6,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.backbone import outline_backbone
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.backbone import outline_backbone
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.utils.hashing import config_hash, weights_hash
 

@@ -9,19 +9,17 @@ Two things are asked of texts in one row, whatever the backbone does inside:
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.attention import HALF, NAME, compute_dtype, has_kernel
 from lightning_embed.distributed.collectives import is_sharded, rank
+from lightning_embed.encoders.packing.attention import HALF, NAME, compute_dtype
+from lightning_embed.encoders.packing.rows import run_packed
 from lightning_embed.errors import UserError
-from lightning_embed.heads import pool, pool_packed
-from lightning_embed.packing import run_packed
-
-if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
+from lightning_embed.heads import Pooling, pool, pool_packed
+from lightning_embed.tokenizer import TextTokenizer
 
 Packing = Literal["auto", "on", "off"]
 EQUAL = 1e-4
@@ -32,68 +30,70 @@ LENGTHS = (5, 150, 1, 80, 33)
 """Tokens of the proof's texts; the longest grows by a local layer's window, so that the window is seen."""
 
 
-def packs(encoder: "TextEncoder") -> bool:
-    """Whether an encoder packs where it now is and in what it now computes; the first answer is found by the proof and kept.
-
-    `on` packs or is refused. `auto` packs where a varlen kernel runs and the proof passes; elsewhere sorted padded chunks are quicker.
+def proves(setting: Packing, backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer, model: str) -> bool:
+    """Whether a backbone may be packed where it now is, in the type that it now computes in.
 
     Args:
-        encoder: The encoder.
+        setting: `on` or `auto`.
+        backbone: A transformers model on its device.
+        pooling: How its hidden states become vectors.
+        tokenizer: Its tokenizer.
+        model: What the user wrote, for messages.
 
     Raises:
-        UserError: If packing is `on` and changes the vectors; the difference is said.
+        UserError: If the setting is `on` and packing changes the vectors; the message has the difference.
     """
-    device = encoder.device
-    if encoder.packing == "off" or (encoder.packing == "auto" and not has_kernel(encoder.backbone, device)):
+    weights = _weights_dtype(backbone)
+    dtype = compute_dtype(_device(backbone), weights)
+    if setting == "auto" and dtype not in HALF:  # no kernel computes in float32
         return False
-    key = (encoder.packing, device.type, compute_dtype(device, next(encoder.backbone.parameters()).dtype))
-    if key not in encoder.proven:
-        encoder.proven[key] = _prove(encoder)
-    return encoder.proven[key]
-
-
-def _prove(encoder: "TextEncoder") -> bool:
-    weights = _weights_dtype(encoder)
-    dtype = compute_dtype(encoder.device, weights)
-    if encoder.packing == "auto" and dtype not in HALF:  # no kernel computes in float32
-        return False
-    failure = refusal(encoder, list(dict.fromkeys([weights, dtype])))
-    if failure and encoder.packing == "on":
+    failure = refusal(backbone, pooling, tokenizer, model, list(dict.fromkeys([weights, dtype])))
+    if failure and setting == "on":
         raise UserError(f"packing: on: {failure}; set packing: off")
     if failure and rank() == 0:
         print(f"note: packing: auto: {failure}; its texts are padded", file=sys.stderr)
     return failure is None
 
 
-def _weights_dtype(encoder: "TextEncoder") -> torch.dtype:
+def _device(backbone: nn.Module) -> torch.device:
+    return next(backbone.parameters()).device
+
+
+def _weights_dtype(backbone: nn.Module) -> torch.dtype:
     """The type of the backbone's weights while it runs, which FSDP's mixed precision makes another than that of the shards."""
-    if not is_sharded(encoder):
-        return next(encoder.backbone.parameters()).dtype
+    if not is_sharded(backbone):
+        return next(backbone.parameters()).dtype
     seen: list[torch.dtype] = []
-    linear = next(module for module in encoder.backbone.modules() if isinstance(module, nn.Linear))
+    linear = next(module for module in backbone.modules() if isinstance(module, nn.Linear))
     hook = linear.register_forward_hook(lambda module, _, __: seen.append(module.weight.dtype))
-    with _undisturbed(encoder), torch.no_grad():
-        encoder.backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=encoder.device))
+    with _undisturbed(backbone), torch.no_grad():
+        backbone(input_ids=torch.zeros(1, 1, dtype=torch.long, device=_device(backbone)))
     hook.remove()
     return seen[0]
 
 
-def refusal(encoder: "TextEncoder", kinds: Sequence[torch.dtype]) -> str | None:
-    """Why an encoder must not be packed, with the difference; None where packing changes nothing.
+def refusal(
+    backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer, model: str, kinds: Sequence[torch.dtype]
+) -> str | None:
+    """Why a backbone must not be packed, with the difference; None where packing changes nothing.
 
     Args:
-        encoder: The encoder, on its device.
+        backbone: A transformers model on its device.
+        pooling: How its hidden states become vectors.
+        tokenizer: Its tokenizer.
+        model: What the user wrote, for messages.
         kinds: What it is to compute in: its weights' type first, which shows what the rounding of half precision would hide, then
             that of autocast, if it is to run in one.
     """
-    attention = encoder.config._attn_implementation
+    config: Any = backbone.config
+    attention = config._attn_implementation
     hint = "" if attention in ("sdpa", NAME) else f", attention {attention}"
-    who = f"model '{encoder.model}' ({type(encoder.backbone).__name__}{hint})"
+    who = f"model '{model}' ({type(backbone).__name__}{hint})"
     for kind in kinds:
         half = kind if kind in HALF else None
         try:
-            with torch.autocast(encoder.device.type, half, enabled=kind != kinds[0]):
-                single, neighbours = packing_error(encoder), neighbour_error(encoder)
+            with torch.autocast(_device(backbone).type, half, enabled=kind != kinds[0]):
+                single, neighbours = (error(backbone, pooling, tokenizer) for error in (packing_error, neighbour_error))
         except (
             RuntimeError,
             TypeError,
@@ -108,58 +108,63 @@ def refusal(encoder: "TextEncoder", kinds: Sequence[torch.dtype]) -> str | None:
     return None
 
 
-def packing_error(encoder: "TextEncoder") -> float:
+def packing_error(backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer) -> float:
     """The greatest relative difference between packed and single texts, of their vectors and of their gradients.
 
     The texts are a few ragged ones of random tokens, without dropout; the gradient is that of their token embeddings, and is looked
     at where the backbone trains and its weights are not sharded over ranks.
 
     Args:
-        encoder: Any encoder; its state, its gradients and its random numbers are left as they were.
+        backbone: A transformers model; its state, its gradients and its random numbers are left as they were.
+        pooling: How its hidden states become vectors.
+        tokenizer: Its tokenizer.
     """
-    trains = any(p.requires_grad for p in encoder.backbone.parameters()) and not is_sharded(encoder)
-    with _undisturbed(encoder), torch.set_grad_enabled(trains):
-        ids, lengths = _texts(encoder)
-        packed = _vectors_and_gradients(encoder, ids, lengths, packed=True)
+    trains = any(p.requires_grad for p in backbone.parameters()) and not is_sharded(backbone)
+    with _undisturbed(backbone), torch.set_grad_enabled(trains):
+        ids, lengths = _texts(backbone, tokenizer)
+        packed = _vectors_and_gradients(backbone, pooling, ids, lengths, packed=True)
         singles = [
-            _vectors_and_gradients(encoder, one, torch.tensor([len(one)]), packed=False)[0]
+            _vectors_and_gradients(backbone, pooling, one, torch.tensor([len(one)]), packed=False)[0]
             for one in ids.split(lengths.tolist())
         ]
     return max(_difference(p, s) for i, single in enumerate(singles) for p, s in zip(packed[i], single, strict=True))
 
 
-def neighbour_error(encoder: "TextEncoder") -> float:
+def neighbour_error(backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer) -> float:
     """The greatest relative change of a packed text's vector when every other text of the row gets other tokens.
 
     Args:
-        encoder: Any encoder; it is left as it was.
+        backbone: A transformers model; it is left as it was.
+        pooling: How its hidden states become vectors.
+        tokenizer: Its tokenizer.
     """
-    with _undisturbed(encoder), torch.no_grad():
-        ids, lengths = _texts(encoder)
+    with _undisturbed(backbone), torch.no_grad():
+        ids, lengths = _texts(backbone, tokenizer)
         changes = torch.arange(len(lengths)).repeat_interleave(lengths).to(ids.device) % 2 == 1
         rows = (ids, torch.where(changes, ids.flip(0), ids))
-        before, after = (_vectors_and_gradients(encoder, row, lengths, packed=True) for row in rows)
+        before, after = (_vectors_and_gradients(backbone, pooling, row, lengths, packed=True) for row in rows)
     return max(_difference(after[i][0], before[i][0]) for i in range(0, len(lengths), 2))
 
 
-def _texts(encoder: "TextEncoder") -> tuple[Tensor, Tensor]:
-    """(T,) random tokens of a few texts, on the encoder's device, and their (n,) lengths."""
-    limit, window = encoder.tokenizer.max_length, getattr(encoder.config, "sliding_window", None) or 0
+def _texts(backbone: nn.Module, tokenizer: TextTokenizer) -> tuple[Tensor, Tensor]:
+    """(T,) random tokens of a few texts, on the backbone's device, and their (n,) lengths."""
+    config: Any = backbone.config
+    limit, window = tokenizer.max_length, getattr(config, "sliding_window", None) or 0
     lengths = torch.tensor([min(n + (window if n == max(LENGTHS) else 0), limit) for n in LENGTHS])
-    padding = {encoder.tokenizer.pad_id, getattr(encoder.config, "pad_token_id", None)}
-    known = torch.tensor([i for i in range(encoder.config.vocab_size) if i not in padding])
+    padding = {tokenizer.pad_id, getattr(config, "pad_token_id", None)}
+    known = torch.tensor([i for i in range(config.vocab_size) if i not in padding])
     drawn = torch.randint(len(known), (int(lengths.sum()),), generator=torch.Generator().manual_seed(0))
-    return known[drawn].to(encoder.device), lengths
+    return known[drawn].to(_device(backbone)), lengths
 
 
 @contextmanager
-def _undisturbed(encoder: "TextEncoder") -> Iterator[None]:
+def _undisturbed(backbone: nn.Module) -> Iterator[None]:
     """Runs the backbone without dropout and leaves nothing behind, whatever it is in the middle of."""
-    modes = [(module, module.training) for module in encoder.backbone.modules()]
-    kind = encoder.device.type
+    modes = [(module, module.training) for module in backbone.modules()]
+    kind = _device(backbone).type
     on, half = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     try:
-        encoder.backbone.eval()
+        backbone.eval()
         # Autocast keeps the weights that it casts, in older torch even those cast without a gradient, for the step around this.
         with torch.inference_mode(False), torch.autocast(kind, half, enabled=on, cache_enabled=False):
             yield
@@ -168,7 +173,9 @@ def _undisturbed(encoder: "TextEncoder") -> Iterator[None]:
             module.training = mode
 
 
-def _vectors_and_gradients(encoder: "TextEncoder", ids: Tensor, lengths: Tensor, packed: bool) -> list[list[Tensor]]:
+def _vectors_and_gradients(
+    backbone: nn.Module, pooling: Pooling, ids: Tensor, lengths: Tensor, packed: bool
+) -> list[list[Tensor]]:
     """Of each text its vector and, where gradients are on, the gradient of its token embeddings, in float32."""
     embedded: list[Tensor] = []
 
@@ -176,13 +183,13 @@ def _vectors_and_gradients(encoder: "TextEncoder", ids: Tensor, lengths: Tensor,
         embedded.append(output.detach().requires_grad_(torch.is_grad_enabled()))
         return embedded[0]
 
-    hook = encoder.backbone.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
+    hook = backbone.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
     try:
         if packed:
-            vectors = pool_packed(run_packed(encoder.backbone, ids, lengths), lengths, encoder.pooling)
+            vectors = pool_packed(run_packed(backbone, ids, lengths), lengths, pooling)
         else:
-            hidden = encoder.backbone(input_ids=ids[None]).last_hidden_state
-            vectors = pool(hidden, lengths.to(ids.device), encoder.pooling)
+            hidden = backbone(input_ids=ids[None]).last_hidden_state
+            vectors = pool(hidden, lengths.to(ids.device), pooling)
     finally:
         hook.remove()
     found = [[vector] for vector in vectors.detach().float()]

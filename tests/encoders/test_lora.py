@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_embed.adapter import Adapter, attach, merged
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.copies import merged
+from lightning_embed.encoders.lora import Adapter, attach
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.losses import InfoNCE, LossTerm, RelationalDistillation
 from lightning_embed.module import EmbeddingModule
@@ -156,7 +157,7 @@ def test_the_reference_is_the_base_without_dropout_or_gradient(student: Path) ->
 def test_a_checkpoint_holds_what_trains_and_the_base_does_not_change(job: dict, student: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from lightning_embed.checkpoint import load_student
+    from lightning_embed.checkpoints.student import load_student
 
     run(job, tmp_path, "--report.enabled", "false")
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
@@ -226,7 +227,7 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
 
 
 def test_a_random_base_is_in_its_checkpoint(job: dict, tmp_path: Path) -> None:
-    from lightning_embed.checkpoint import load_student
+    from lightning_embed.checkpoints.student import load_student
 
     job["model"]["init_args"]["student"]["random_init"] = True
     run(job, tmp_path, "--report.enabled", "false")
@@ -303,7 +304,7 @@ def test_the_teacher_gets_an_instruction_by_task_and_its_vectors_are_stored_apar
 ) -> None:
     from lightning_embed.datamodules import EmbeddingDataModule, Source
     from lightning_embed.datamodules.teacher_lookup import TeacherLookup
-    from lightning_embed.teacher import FrozenEncoder
+    from lightning_embed.encoders.teacher import FrozenEncoder
 
     ours = {"query": "w10 ", "document": "w11 ", "topic": "w11 "}
     theirs = {"query": "w20 w21 ", "topic": "w22 w23 w24 "}

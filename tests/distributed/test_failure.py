@@ -28,7 +28,7 @@ class FailAt(L.Callback):
 
 def failed(job: dict, tmp_path: Path, strategy: str | dict, rank: int, how: str) -> tuple[int, str]:
     """The exit code and output of a run of two ranks of which one fails; it must take less than a minute from then on."""
-    failing = [{"class_path": "tests.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
+    failing = [{"class_path": "tests.distributed.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
     job = job | {"trainer": job["trainer"] | {"callbacks": failing, "strategy": strategy, "devices": 2}}
     process = start(
         job,

@@ -8,21 +8,17 @@ linear maps; the backbone's class, forward and config stay what they are.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_embed.backbone import layer_list
+from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.errors import UserError
 from lightning_embed.utils.hashing import weights_hash
-
-if TYPE_CHECKING:
-    from lightning_embed.encoder import TextEncoder
 
 NAME = "default"
 """peft's name of a model's only adapter."""
@@ -135,52 +131,15 @@ def adapter_off(backbone: nn.Module) -> Iterator[None]:
             layer._disable_adapters = False
 
 
-def merged(encoder: TextEncoder) -> TextEncoder:
-    """The plain encoder that gives an adapted one's vectors: W + (α / r) B A in the place of each map.
+def base_identity(model: str, folder: Path, layers: Sequence[int] | None) -> dict[str, Any]:
+    """What tells an adapter's base from another: its weights, and which of its layers.
 
     Args:
-        encoder: Any encoder whose weights are whole; not one of them changes. Those without an adapter are shared.
-
-    Returns:
-        The encoder itself if it has no adapter.
+        model: What the user wrote.
+        folder: Where its files are.
+        layers: Which layers are kept; None: all.
     """
-    return encoder if encoder.adapter is None else _plain(encoder, lambda layer: layer.get_delta_weight(NAME))
-
-
-def without_adapter(encoder: TextEncoder) -> TextEncoder:
-    """The plain encoder of an adapted one's base; all weights are shared.
-
-    Args:
-        encoder: Any encoder.
-    """
-    return encoder if encoder.adapter is None else _plain(encoder, None)
-
-
-def _plain(encoder: TextEncoder, added: Callable[[Any], Tensor] | None) -> TextEncoder:
-    shared: dict[int, Any] = {id(p): p for p in encoder.parameters()}
-    made = copy.deepcopy(encoder, shared | {id(encoder.tokenizer): encoder.tokenizer})
-    backbone: Any = made.backbone
-    for name, layer in adapted_layers(backbone):
-        linear = layer.get_base_layer()
-        if added is not None:
-            with torch.no_grad():
-                whole = linear.weight.float() + added(layer).float()
-            linear.weight = nn.Parameter(whole.to(linear.weight.dtype), requires_grad=False)
-        backbone.set_submodule(name, linear)
-    del backbone.peft_config
-    made.adapter = made.base = None
-    return made
-
-
-def base_of(encoder: TextEncoder) -> dict[str, Any] | None:
-    """What tells an adapter's base from another: its weights and which layers of it; None for random weights, which no file holds.
-
-    Args:
-        encoder: An encoder with an adapter.
-    """
-    if encoder.random_init:
-        return None
-    return {"model": encoder.model, "weights": weights_hash(encoder.folder), "layers": encoder.layers}
+    return {"model": model, "weights": weights_hash(folder), "layers": layers}
 
 
 def settings_of(adapter: Adapter) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.errors import UserError
 from lightning_embed.losses import GOR, AnglE, CoSENT, Distillation, InfoNCE, KLDistillation, LossTerm, MarginMSE
-from lightning_embed.requirements import Given, check_sources, lacking
+from lightning_embed.losses.requirements import Given, check_sources, lacking
 
 ALL = frozenset({"anchor", "positive", "negative"})
 PAIR = frozenset({"anchor", "positive"})

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_embed.batch import Tokens
-from lightning_embed.encoder import TextEncoder, plan_chunks
+from lightning_embed.encoders.chunks import plan_chunks
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export import export_encoder, verify_export
 from tests.toys import CAUSAL, FAMILIES, toy_folder

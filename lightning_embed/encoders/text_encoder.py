@@ -4,54 +4,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_embed.adapter import Adapter, adapter_off, attach, base_of, is_adapters
-from lightning_embed.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
 from lightning_embed.batch import Tokens
 from lightning_embed.distributed.collectives import is_sharded, most
+from lightning_embed.encoders.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
+from lightning_embed.encoders.chunks import CPU_FORWARD_COST, FORWARD_COST, plan_chunks
+from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_identity, is_adapters
+from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
+from lightning_embed.encoders.packing.proof import Packing, proves
+from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
+from lightning_embed.encoders.pretrained import locate, read_settings
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
-from lightning_embed.packing import plan_rows, positions, run_packed
-from lightning_embed.packing_proof import Packing, packs
-from lightning_embed.pretrained import locate, read_settings
 from lightning_embed.tokenizer import TextTokenizer
-
-FORWARD_COST = 256
-"""What one more forward costs, in tokens' worth of time: with it the plan weighs padding against the number of chunks."""
-CPU_FORWARD_COST = 64
-"""The same on a CPU, which launches nothing and is full with a few hundred tokens."""
-MASK_ENTRIES = 2**26
-"""The most n·l² of a padded chunk: its mask has so many entries, on the CPU of four bytes each; a single row needs none."""
-
-
-def plan_chunks(lengths: Sequence[int], max_tokens: int, forward_cost: int = FORWARD_COST) -> list[slice]:
-    """Cuts rows, sorted from long to short, into padded chunks so that the time for all of them is least.
-
-    A chunk of n rows whose longest has l tokens takes n·l + forward_cost; the cheapest cut is found exactly, from the last row back.
-
-    Args:
-        lengths: Tokens of each row, descending.
-        max_tokens: The most that n·l may be in a chunk; a single row may exceed it. Nor may n·l² exceed `MASK_ENTRIES`.
-        forward_cost: Overhead of a chunk, in tokens.
-    """
-    rows = len(lengths)
-    best = np.zeros(rows + 1)
-    cut = np.zeros(rows, dtype=np.int64)
-    for start in range(rows - 1, -1, -1):
-        longest = max(1, lengths[start])
-        fit = min(rows - start, max(1, min(max_tokens // longest, MASK_ENTRIES // longest**2)))
-        costs = np.arange(1, fit + 1) * longest + forward_cost + best[start + 1 : start + fit + 1]
-        n = int(costs.argmin())
-        best[start], cut[start] = costs[n], start + n + 1
-    chunks, start = [], 0
-    while start < rows:
-        chunks.append(slice(start, int(cut[start])))
-        start = int(cut[start])
-    return chunks
 
 
 class TextEncoder(nn.Module):
@@ -131,7 +99,7 @@ class TextEncoder(nn.Module):
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
-        self.base = None if adapter is None else base_of(self)
+        self.base = None if adapter is None or random_init else base_identity(model, folder, layers)
 
     def _load(self) -> nn.Module:
         """The backbone with its weights."""
@@ -179,7 +147,7 @@ class TextEncoder(nn.Module):
         Returns:
             (n, D).
         """
-        packed = packs(self)
+        packed = self._packs()
         run: Callable[..., Tensor] = self._encode_packed if packed else self._encode_padded
         if self.checkpoint_chunks and torch.is_grad_enabled():
             run = partial(checkpoint, run, use_reentrant=False)
@@ -195,6 +163,16 @@ class TextEncoder(nn.Module):
         nothing, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
         parts += [run(nothing.to(self.device), nothing, one)[:0] for _ in range(forwards - len(plan))]
         return torch.cat(parts)[order.argsort().to(parts[0].device)]
+
+    def _packs(self) -> bool:
+        """Whether texts are packed here, in the type that is now computed in; the proof runs once for each."""
+        device = self.device
+        if self.packing == "off" or (self.packing == "auto" and not has_kernel(self.backbone, device)):
+            return False
+        key = (self.packing, device.type, compute_dtype(device, next(self.backbone.parameters()).dtype))
+        if key not in self.proven:
+            self.proven[key] = proves(self.packing, self.backbone, self.pooling, self.tokenizer, self.model)
+        return self.proven[key]
 
     def _encode_padded(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """(n, dim) vectors of some texts, from long to short, padded beneath each other; only a chunk that is ragged has a mask."""

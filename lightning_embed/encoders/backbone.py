@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_embed.encoders.pretrained import require_weights
 from lightning_embed.errors import UserError
-from lightning_embed.pretrained import require_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

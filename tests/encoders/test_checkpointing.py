@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.toys import toy_folder
 
 TEXTS = ["w1", "w2 w3 w4 w5 w6 w7 w8", "w9 w10", "w11 w12 w13 w14 w15 w16 w17 w18 w19 w20 w21"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.attention import use_packed_attention
-from lightning_embed.backbone import first_position
+from lightning_embed.encoders.backbone import first_position
+from lightning_embed.encoders.packing.attention import use_packed_attention
 
 
 def plan_rows(lengths: Sequence[int], max_tokens: int) -> list[slice]:

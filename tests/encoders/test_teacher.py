@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_embed.encoder import TextEncoder
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
+from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.utils.hashing import contents_hash, weights_hash
 from tests.toys import toy_folder
 
