@@ -23,13 +23,14 @@ from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
+from lightning_embed.checkpoints.io import CheckpointFiles
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.run_folder import run_folder
 from lightning_embed.store_tools import add_options, run_tool
-from lightning_embed.strategies import CheckpointFiles, check_strategy
 from lightning_embed.tools import fail
+from lightning_embed.training.fsdp2 import check_strategy
 from lightning_embed.utils.notes import one_line, user_error
 
 PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"

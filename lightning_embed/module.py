@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
+from lightning_embed.compat.lightning import fix_progress_counters
 from lightning_embed.encoders.columns import split, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
@@ -19,12 +20,12 @@ from lightning_embed.evaluation.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.losses.requirements import Given, check_sources
-from lightning_embed.projection_start import start_projection
-from lightning_embed.resume import seed_batch, settle
 from lightning_embed.schedulers import WarmupSchedule
-from lightning_embed.strategies import FSDP2
 from lightning_embed.tokenizer import TextTokenizer
-from lightning_embed.trained import idle, parameter_groups
+from lightning_embed.training.fsdp2 import FSDP2
+from lightning_embed.training.parameters import parameter_groups, zero_touching
+from lightning_embed.training.projection_start import start_projection
+from lightning_embed.training.seeding import seed_batch
 from lightning_embed.utils.notes import note
 
 
@@ -150,7 +151,7 @@ class EmbeddingModule(L.LightningModule):
                 f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
                 "mend the schedule of `losses`"
             )
-        total = total + idle(
+        total = total + zero_touching(
             [self.losses, self.projection], total
         )  # DDP waits for the gradients of losses that rest too
         if not torch.isfinite(total):
@@ -230,7 +231,7 @@ class EmbeddingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down how far the run is, so that it can go on exactly, and which base an adapter belongs to."""
-        settle(self.trainer, checkpoint)
+        fix_progress_counters(self.trainer, checkpoint)
         note_base(self.student, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def write_inputs(folder: Path, families: tuple[str, ...]) -> None:
 
 def strategy_of(name: str) -> Any:
     """`auto`, `ddp`, `fsdp2`, `fsdp2 folder` (sharded checkpoints) or `fsdp2 2x2` (replicate x shard)."""
-    from lightning_embed.strategies import FSDP2
+    from lightning_embed.training.fsdp2 import FSDP2
 
     if name == "fsdp2 folder":
         return FSDP2(save_distributed_checkpoint=True)
@@ -111,11 +111,11 @@ def module_of(folder: Path, fit: Fit) -> Any:
 
 def run_fit(folder: Path, fit: Fit, world: int) -> None:
     """Trains, and writes NAME.pt (losses, weights) and what else is asked for."""
+    from lightning_embed.checkpoints.io import CheckpointFiles
     from lightning_embed.cli import _quiet
     from lightning_embed.datamodules import EmbeddingDataModule
     from lightning_embed.datamodules.sources import Source
     from lightning_embed.distributed.tensors import unshard
-    from lightning_embed.strategies import CheckpointFiles
 
     _quiet()
     losses = Losses()

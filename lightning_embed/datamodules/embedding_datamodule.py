@@ -10,6 +10,7 @@ import lightning.pytorch as L
 from torch.utils.data import DataLoader
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.compat.lightning import steps_done
 from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.chunks import chunked
 from lightning_embed.datamodules.collate import Steps
@@ -23,7 +24,6 @@ from lightning_embed.datamodules.teacher_lookup import TeacherLookup, open_looku
 from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given
-from lightning_embed.resume import steps_done
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.notes import note
 

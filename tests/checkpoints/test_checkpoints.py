@@ -212,7 +212,7 @@ def test_two_ranks_that_shard_end_with_the_average_too_and_export_reads_their_fo
     teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:
     job = config(teacher, student, pairs, tmp_path / "run") | {"average": {"earlier": 2}}
-    sharded = {"class_path": "lightning_embed.strategies.FSDP2", "init_args": {"save_distributed_checkpoint": True}}
+    sharded = {"class_path": "lightning_embed.training.fsdp2.FSDP2", "init_args": {"save_distributed_checkpoint": True}}
     job["trainer"] |= {"devices": 2, "strategy": sharded}
     process = start(job, tmp_path)
     output, _ = process.communicate(timeout=300)

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_embed.batch import TokenBatch
+from lightning_embed.compat.lightning import fix_progress_counters
 from lightning_embed.datamodules import EmbeddingDataModule, Source
 from lightning_embed.errors import UserError
-from lightning_embed.resume import settle
 from lightning_embed.tokenizer import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning says much about runs this small
@@ -46,7 +46,7 @@ class Watcher(L.LightningModule):
         return (self.weight - sum(batch.rows)) ** 2
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        settle(self.trainer, checkpoint)
+        fix_progress_counters(self.trainer, checkpoint)
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         pass

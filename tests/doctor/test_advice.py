@@ -104,5 +104,7 @@ def test_what_would_make_a_job_fit_is_told_with_what_it_comes_to(
     assert "trainer.strategy: fsdp2 (" in warning and "ddp on 4 devices" in warning
     fsdp2 = found(job, tmp_path, "--trainer.devices", "4", "--trainer.strategy", "fsdp2")
     assert sum(fsdp2["memory"].values()) == ways["trainer.strategy: fsdp2"]
-    job["trainer"] |= {"strategy": {"class_path": "lightning_embed.strategies.FSDP2", "init_args": {"replicate": 2}}}
+    job["trainer"] |= {
+        "strategy": {"class_path": "lightning_embed.training.fsdp2.FSDP2", "init_args": {"replicate": 2}}
+    }
     assert found(job, tmp_path, "--trainer.devices", "4")["layout"] == "fsdp2 on 4 devices, replicate 2 x shard 2"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -22,7 +21,6 @@ from lightning_embed.distributed.sharded_checkpoint import (
     OPTIMIZER,
     WEIGHTS,
     is_sharded_checkpoint,
-    read,
     read_into,
     remove,
     save,
@@ -30,8 +28,7 @@ from lightning_embed.distributed.sharded_checkpoint import (
 )
 from lightning_embed.distributed.tensors import shard_like, unshard, unshard_state
 from lightning_embed.errors import UserError
-from lightning_embed.sharding import shard_encoder, shard_heads
-from lightning_embed.utils.atomic import save_whole
+from lightning_embed.training.sharding import shard_encoder, shard_heads
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.teacher import FrozenEncoder
@@ -222,28 +219,6 @@ class FSDP2(ModelParallelStrategy):
 StrategyRegistry.register(
     "fsdp2", FSDP2, description="Shards weights, gradients and optimizer state (FSDP2)", override=True
 )
-
-
-class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints for the strategies that keep whole weights: reads files, without unpickling code, and sharded folders."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Writes a file whole or not at all, where a sharded checkpoint may have been; s3:// and the like are Lightning's to write."""
-        if "://" in str(path):
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        if is_sharded_checkpoint(Path(path)):
-            remove(Path(path))
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_whole(checkpoint, Path(path))
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Reads a file or a folder."""
-        if is_sharded_checkpoint(Path(path)):
-            return read(Path(path))
-        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def check_precision(precision: str, sharded: bool) -> None:

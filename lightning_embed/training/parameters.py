@@ -22,7 +22,7 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def idle(heads: Iterable[nn.Module | None], like: Tensor) -> Tensor:
+def zero_touching(heads: Iterable[nn.Module | None], like: Tensor) -> Tensor:
     """0, with a gradient of 0 for all that trains in some modules: DDP waits for every gradient.
 
     Args:

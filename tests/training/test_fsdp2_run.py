@@ -43,7 +43,10 @@ def test_a_run_leaves_what_one_on_one_device_leaves(
     }
     job["trainer"] |= {"max_steps": 6, "val_check_interval": 3, "num_sanity_val_steps": 0, "precision": precision}
     job["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.001  # larger steps soon amplify what bf16 rounds
-    job["trainer"] |= {"callbacks": [{"class_path": "tests.test_fsdp2_run.ExportAt"}], "gradient_clip_val": 1.0}
+    job["trainer"] |= {
+        "callbacks": [{"class_path": "tests.training.test_fsdp2_run.ExportAt"}],
+        "gradient_clip_val": 1.0,
+    }
     alone = job | {"trainer": job["trainer"] | {"default_root_dir": str(tmp_path / "alone")}}
     run(alone, tmp_path)
     job["trainer"] |= {"devices": 4 if strategy else 2, "strategy": {"class_path": "FSDP2", "init_args": strategy}}

@@ -6,12 +6,9 @@ batches since are done again. And a run resumed at the end of an epoch leaves it
 it is in its epoch.
 """
 
-import os
-from hashlib import blake2b
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 
 
 def steps_done(trainer: L.Trainer) -> int:
@@ -26,21 +23,7 @@ def steps_done(trainer: L.Trainer) -> int:
     return int(progress.total.processed - gathered)
 
 
-def seed_batch(trainer: L.Trainer) -> None:
-    """Lets what a batch draws at random (dropout) hang on the run's seed, the batch's number and the rank alone.
-
-    Args:
-        trainer: At the start of a batch.
-    """
-    name = f"{os.environ.get('PL_GLOBAL_SEED', 0)} {trainer.fit_loop.total_batch_idx} {trainer.global_rank}"
-    seed = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little")
-    # not torch.manual_seed, which notes the call's stack for each kind of device, every step
-    torch.default_generator.manual_seed(seed)
-    if (device := trainer.strategy.root_device).type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
-
-
-def settle(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
+def fix_progress_counters(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     """Settles the counts of batches and epochs in a checkpoint.
 
     Args:

@@ -11,7 +11,7 @@ from lightning_embed.encoders.columns import teacher_vectors
 from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.strategies import FSDP2, check_strategy
+from lightning_embed.training.fsdp2 import FSDP2, check_strategy
 from tests.fits import POOLING, Fit, differences, result, run_fits, write_inputs
 
 BOUNDS = {"32-true": (1e-5, 1e-5), "bf16-mixed": (5e-2, 5e-3)}
