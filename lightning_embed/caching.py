@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.datamodules.store_shard import problem, shard_names
-from lightning_embed.datamodules.teacher_lookup import OFF, TeacherLookup, store_folder
-from lightning_embed.datamodules.teacher_store import TeacherStore
+from lightning_embed.datamodules.teacher_store.lookup import OFF, TeacherLookup, store_folder
+from lightning_embed.datamodules.teacher_store.shard import problem, shard_names
+from lightning_embed.datamodules.teacher_store.store import TeacherStore
 from lightning_embed.datamodules.teacher_texts import Wanted
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys
 from lightning_embed.encoders.teacher import given_identity
 from lightning_embed.errors import UserError
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.datamodules.store_shard import Shard
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup
-from lightning_embed.datamodules.teacher_store import TeacherStore
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
+from lightning_embed.datamodules.teacher_store.shard import Shard
+from lightning_embed.datamodules.teacher_store.store import TeacherStore
 from lightning_embed.datamodules.teacher_texts import Column, Wanted, all_columns
 from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.errors import UserError

@@ -6,9 +6,9 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_embed.caching import summary
-from lightning_embed.datamodules.store_shard import shard_names
-from lightning_embed.datamodules.teacher_lookup import OFF, store_folder
-from lightning_embed.datamodules.teacher_store import bad_shards, stored_teachers
+from lightning_embed.datamodules.teacher_store.lookup import OFF, store_folder
+from lightning_embed.datamodules.teacher_store.shard import shard_names
+from lightning_embed.datamodules.teacher_store.store import bad_shards, stored_teachers
 from lightning_embed.given import import_given
 
 

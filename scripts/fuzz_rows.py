@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.collate import text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 
 TEXTS = [

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from lightning_embed.datamodules import EmbeddingDataModule, Source
-from lightning_embed.datamodules.store_shard import Shard, shard_names
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup
-from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys, stored_teachers
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
+from lightning_embed.datamodules.teacher_store.shard import Shard, shard_names
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys, stored_teachers
 from lightning_embed.datamodules.teacher_texts import all_columns
 from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.encoders.text_encoder import TextEncoder

@@ -7,6 +7,6 @@ if __name__ != "lightning_embed.datamodules":
 
 from lightning_embed.datamodules.embedding_datamodule import EmbeddingDataModule
 from lightning_embed.datamodules.python_docs import PythonDocs
-from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.source import Source
 
 __all__ = ["EmbeddingDataModule", "PythonDocs", "Source"]

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, TextBatch, TokenBatch, text_key
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
-from lightning_embed.datamodules.labelled import label_id
 from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
-from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.labelled import label_id
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.datamodules.token_cache import CachedTokenizer, cached
 from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer

@@ -11,16 +11,16 @@ from torch.utils.data import DataLoader
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.compat.lightning import steps_done
-from lightning_embed.datamodules.bad_rows import BadRows
-from lightning_embed.datamodules.chunks import chunked
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.mixture import Mixture, turns
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sampler import StepSampler
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup, open_lookup
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.chunks import chunked
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup, open_lookup
 from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given

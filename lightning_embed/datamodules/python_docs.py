@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_embed.datamodules.embedding_datamodule import EmbeddingDataModule
-from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.source import Source
 
 
 class PythonDocs(EmbeddingDataModule):
@@ -51,7 +51,7 @@ class PythonDocs(EmbeddingDataModule):
         self._build()
 
     def _build(self) -> Path:
-        from lightning_embed.datamodules.docstrings import build
+        from lightning_embed.datamodules.docstrings.corpus import build
 
         if self.folder is None:
             self.folder = build(cache_dir=self.cache_dir, packages=self.packages, max_pairs=self.max_pairs)

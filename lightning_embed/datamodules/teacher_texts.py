@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lightning_embed.batch import ANCHOR, ROLES
-from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.teacher_lookup import EVALUATED, TeacherLookup
-from lightning_embed.datamodules.teacher_store import content_keys
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.teacher_store.lookup import EVALUATED, TeacherLookup
+from lightning_embed.datamodules.teacher_store.store import content_keys
 
 COUNTED_ROWS = 50_000
 """Rows that are looked up as a fit starts, to say how many texts are stored; of more rows, a sample."""

@@ -19,8 +19,8 @@ import torch
 
 from lightning_embed import __version__
 from lightning_embed.batch import Tokens, text_key
-from lightning_embed.datamodules.files import fingerprint
-from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.teacher_texts import all_columns
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.folders import user_cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.collate import Steps
-from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice, store_advice
 from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.datamodules.teacher_lookup import OFF, TeacherLookup, open_lookup
+from lightning_embed.datamodules.teacher_store.lookup import OFF, TeacherLookup, open_lookup
 from lightning_embed.datamodules.teacher_texts import COUNTED_ROWS, count_stored
 from lightning_embed.doctor.facts import Stored, StoreFacts
 from lightning_embed.module import EmbeddingModule

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
 from lightning_embed.datamodules.collate import text_batch
 from lightning_embed.datamodules.plan import Step
-from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.doctor.facts import Repeats, RoleFacts, SourceFacts
 from lightning_embed.tokenizer import TextTokenizer
 

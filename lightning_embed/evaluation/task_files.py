@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_embed.datamodules.beir import judgements, one_of
+from lightning_embed.datamodules.sources.beir import judgements, one_of
 from lightning_embed.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.bad_rows import BadRows
-from lightning_embed.datamodules.opening import open_source
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.teacher_lookup import open_lookup
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.teacher_store.lookup import open_lookup
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.mining import stages, told

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
 from lightning_embed.errors import UserError
 from lightning_embed.mining.pairs import Pairs
 

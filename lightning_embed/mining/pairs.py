@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, POSITIVE, text_key
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL
-from lightning_embed.datamodules.labelled import label_id
-from lightning_embed.datamodules.rows import Rows
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL
+from lightning_embed.datamodules.sources.labelled import label_id
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.errors import UserError
 
 READ = 4096

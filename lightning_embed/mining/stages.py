@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.datamodules.files import fingerprint
 from lightning_embed.datamodules.plan import mix
+from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.mining import search
 from lightning_embed.mining.cross_encoder import Rate
 from lightning_embed.mining.output import Mined

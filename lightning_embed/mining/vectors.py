@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.datamodules.files import fingerprint
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.mining.blocks import Blocks

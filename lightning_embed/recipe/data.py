@@ -90,8 +90,8 @@ def from_docstrings(sample: int) -> dict[str, dict[str, Rows]]:
     """
     import pyarrow.parquet as pq
 
-    from lightning_embed.datamodules.docstring_tasks import labelled, scored_pairs
-    from lightning_embed.datamodules.docstrings import build
+    from lightning_embed.datamodules.docstrings.corpus import build
+    from lightning_embed.datamodules.docstrings.tasks import labelled, scored_pairs
 
     built, most = build(), {"train": sample, "test": max(20, int(TEST_SHARE * sample))}
     rows = {split: pq.read_table(built / f"{split}.parquet").to_pylist() for split in most}
@@ -139,8 +139,8 @@ def from_folder(data: Path, sample: int) -> dict[str, dict[str, Rows]]:
 
 def _rows(files: Sequence[Path], columns: Sequence[str]) -> Rows:
     """All rows of some files, read as sources are, so that their columns and their faults are known as there."""
-    from lightning_embed.datamodules.opening import open_source
-    from lightning_embed.datamodules.sources import Source
+    from lightning_embed.datamodules.sources.opening import open_source
+    from lightning_embed.datamodules.sources.source import Source
 
     roles = {column: ROLES.get(column, column) for column in columns}
     needed = [role for role in roles.values() if role not in ("score", "label")]

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lightning_embed.datamodules.bad_rows import BadRows
-from lightning_embed.datamodules.opening import open_source
-from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.errors import UserError
 from scripts.fuzz_rows import fuzzed
 

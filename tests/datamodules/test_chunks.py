@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from lightning_embed.datamodules.chunks import chunked
 from lightning_embed.datamodules.collate import Steps, text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.chunks import chunked
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.tokenizer import TextTokenizer
 
 

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from lightning_embed.batch import TextBatch, TokenBatch
 from lightning_embed.datamodules.collate import Steps, text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan, Step
-from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.tokenizer import TextTokenizer
 
 

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_embed.datamodules import PythonDocs
-from lightning_embed.datamodules.docstrings import SPLITS, build, without_boilerplate, without_near_duplicates
+from lightning_embed.datamodules.docstrings.corpus import SPLITS, build, without_boilerplate, without_near_duplicates
 from lightning_embed.errors import UserError
 
 SUBJECTS = ["river", "mountain", "engine", "planet", "violin", "harbour", "glacier", "orchard", "lantern", "compass"]

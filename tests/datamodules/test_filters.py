@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 
 ROWS = [

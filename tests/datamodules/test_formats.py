@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from lightning_embed.datamodules import formats
-from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.collate import text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources import Source, formats
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
 STRANGE = [

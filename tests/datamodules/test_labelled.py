@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_embed.datamodules.bad_rows import BadRows
 from lightning_embed.datamodules.collate import text_batch
-from lightning_embed.datamodules.labelled import Labelled, lone
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
-from lightning_embed.datamodules.rows import Rows
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.labelled import Labelled, lone
+from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.errors import UserError
 
 LABELS = np.array([0] * 50 + [1] * 7 + [2] * 2 + [3] * 41)

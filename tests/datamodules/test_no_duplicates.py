@@ -7,9 +7,9 @@ import pytest
 
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.no_duplicates import NoDuplicates, spread
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.tokenizer import TextTokenizer
 
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_embed.datamodules.collate import text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 
 ROWS = [{"anchor": f"frage {i} ü🙂", "positive": f"antwort {i}"} for i in range(5)]

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lightning_embed.batch import TextBatch
-from lightning_embed.datamodules.store_shard import DamagedShard, Shard, problem, shard_names, write_shard
-from lightning_embed.datamodules.teacher_lookup import TeacherLookup
-from lightning_embed.datamodules.teacher_store import TeacherStore, bad_shards, content_keys, stored_teachers
+from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
+from lightning_embed.datamodules.teacher_store.shard import DamagedShard, Shard, problem, shard_names, write_shard
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, bad_shards, content_keys, stored_teachers
 from lightning_embed.errors import UserError
 
 IDENTITY = {"weights": "ab12", "pooling": "mean", "dim": 6}

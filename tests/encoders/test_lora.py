@@ -303,7 +303,7 @@ def test_the_teacher_gets_an_instruction_by_task_and_its_vectors_are_stored_apar
     teacher: Path, student: Path, pairs: Path
 ) -> None:
     from lightning_embed.datamodules import EmbeddingDataModule, Source
-    from lightning_embed.datamodules.teacher_lookup import TeacherLookup
+    from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
     from lightning_embed.encoders.teacher import FrozenEncoder
 
     ours = {"query": "w10 ", "document": "w11 ", "topic": "w11 "}

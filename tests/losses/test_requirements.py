@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 from lightning_embed.losses import GOR, AnglE, CoSENT, Distillation, InfoNCE, KLDistillation, LossTerm, MarginMSE
 from lightning_embed.losses.requirements import Given, check_sources, lacking

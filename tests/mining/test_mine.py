@@ -11,9 +11,9 @@ import yaml
 
 from lightning_embed.__main__ import main
 from lightning_embed.datamodules.collate import text_batch
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.plan import Step
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 from tests.mining.commands import lines, mined, near_pairs, words
 from tests.toys import toy_folder, toy_pairs

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_embed.datamodules.opening import open_source
 from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.errors import UserError
 from lightning_embed.mining.pairs import Pairs, read_pairs
 

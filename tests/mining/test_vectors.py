@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_embed.__main__ import main
-from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys
 from lightning_embed.encoders.teacher import FrozenEncoder, given_identity
 from tests.mining.commands import mined, near_pairs
 from tests.toys import toy_folder

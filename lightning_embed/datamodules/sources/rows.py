@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
-from lightning_embed.datamodules.checks import is_list
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, passage
-from lightning_embed.datamodules.labelled import Labelled
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.checks import is_list
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE, passage
+from lightning_embed.datamodules.sources.labelled import Labelled
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.losses.requirements import Given
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import text_key
 from lightning_embed.datamodules.plan import mix
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_embed.datamodules.files import json_lines, open_text
+from lightning_embed.datamodules.sources.files import json_lines, open_text
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 

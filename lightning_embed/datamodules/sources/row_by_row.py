@@ -12,10 +12,10 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ROLES
-from lightning_embed.datamodules.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
-from lightning_embed.datamodules.files import fingerprint
-from lightning_embed.datamodules.raw_rows import (
+from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
+from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.sources.raw_rows import (
     BOOL,
     EMPTY,
     NULL,
@@ -27,8 +27,8 @@ from lightning_embed.datamodules.raw_rows import (
     kind_of,
     parsed,
 )
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.table import Table
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
 """Columns of the table that say where a row stands, what is wrong with it, and in which column."""

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, POSITIVE
-from lightning_embed.datamodules import careful, filters
-from lightning_embed.datamodules.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.checks import check_types, find_bad, is_text
-from lightning_embed.datamodules.columns import LABEL, find_roles
-from lightning_embed.datamodules.formats import read
-from lightning_embed.datamodules.labelled import Labelled, codes, lone
-from lightning_embed.datamodules.places import places
-from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources import filters, row_by_row
+from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
+from lightning_embed.datamodules.sources.checks import check_types, find_bad, is_text
+from lightning_embed.datamodules.sources.columns import LABEL, find_roles
+from lightning_embed.datamodules.sources.formats import read
+from lightning_embed.datamodules.sources.labelled import Labelled, codes, lone
+from lightning_embed.datamodules.sources.places import places
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
 Fault = tuple[str | None, str]
@@ -40,7 +40,7 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     table, files = read(source, bad_rows)
     if len(table) == 0:
         raise UserError(f"source '{source.title}': no rows in {', '.join(files)}; give a file with at least one row")
-    faults = careful.faults(table)
+    faults = row_by_row.faults(table)
     if len(faults) == len(table):
         _refuse_all(source, table, files, faults)
     roles = _roles(source, table, needed)
@@ -80,7 +80,7 @@ def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int
 
 def _roles(source: Source, table: Table, needed: Sequence[str]) -> dict[str, list[str]]:
     """Role -> columns, all roles that are needed among them."""
-    found, schema = [column for column in table.columns if column not in careful.MARKS], table.schema
+    found, schema = [column for column in table.columns if column not in row_by_row.MARKS], table.schema
     roles = find_roles(source, found, [column for column in found if is_text(schema.field(column).type)])
     missing = [role for role in needed if role not in roles and not (role == POSITIVE and LABEL in roles)]
     if missing:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning_embed.datamodules.careful import WHERE
-from lightning_embed.datamodules.files import is_array, open_bytes
-from lightning_embed.datamodules.formats import kind_of
-from lightning_embed.datamodules.raw_rows import parsed
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.files import is_array, open_bytes
+from lightning_embed.datamodules.sources.formats import kind_of
+from lightning_embed.datamodules.sources.raw_rows import parsed
+from lightning_embed.datamodules.sources.row_by_row import WHERE
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.table import Table
 
 
 def places(rows: list[int], table: Table, files: list[str], source: Source) -> dict[int, str]:

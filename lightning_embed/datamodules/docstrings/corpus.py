@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from lightning_embed.datamodules.docstring_text import STDLIB, public_name, read, source_files, source_pairs
+from lightning_embed.datamodules.docstrings.text import STDLIB, public_name, read, source_files, source_pairs
 from lightning_embed.errors import UserError
 from lightning_embed.utils.folders import user_cache
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import NEGATIVE
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.datamodules.store_shard import (
+from lightning_embed.datamodules.teacher_store.shard import (
     HIDDEN,
     KEY,
     KEY_BYTES,

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 
-from lightning_embed.datamodules.files import broken_file, is_array, open_bytes, open_text
+from lightning_embed.datamodules.sources.files import broken_file, is_array, open_bytes, open_text
 from lightning_embed.errors import UserError
 
 NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"

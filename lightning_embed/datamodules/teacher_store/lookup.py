@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES, TextBatch
-from lightning_embed.datamodules.teacher_store import TeacherStore, content_keys, default_folder, stored_teachers
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys, default_folder, stored_teachers
 from lightning_embed.errors import UserError
 
 OFF = "off"

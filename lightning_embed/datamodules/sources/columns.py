@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.sources import Source
+from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 

@@ -9,19 +9,19 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ROLES
-from lightning_embed.datamodules import beir, careful, raw_rows
-from lightning_embed.datamodules.bad_rows import BadRows
-from lightning_embed.datamodules.checks import is_text
-from lightning_embed.datamodules.columns import may_play, role_of
-from lightning_embed.datamodules.files import fingerprint
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources import beir, raw_rows, row_by_row
+from lightning_embed.datamodules.sources.bad_rows import BadRows
+from lightning_embed.datamodules.sources.checks import is_text
+from lightning_embed.datamodules.sources.columns import may_play, role_of
+from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import user_error
 
 READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
-CAREFUL = ("json", "csv", "tsv")
-"""Formats that `careful` reads where `datasets` cannot."""
+ROW_BY_ROW = ("json", "csv", "tsv")
+"""Formats that `row_by_row` reads where `datasets` cannot."""
 LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
@@ -55,16 +55,16 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
         said = ", ".join(sorted(names))
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
-    if name in CAREFUL and careful.has_read(source, files, name):
-        return careful.read(source, files, name, bad_rows), files
+    if name in ROW_BY_ROW and row_by_row.has_read(source, files, name):
+        return row_by_row.read(source, files, name, bad_rows), files
     try:
         table, features = _load(name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
-        if name not in CAREFUL:
+        if name not in ROW_BY_ROW:
             raise _unreadable(error, source.title, files, name) from None
-        return careful.read(source, files, name, bad_rows), files
-    if name in CAREFUL and _doubtful(source, table, features):
-        return careful.read(source, files, name, bad_rows), files
+        return row_by_row.read(source, files, name, bad_rows), files
+    if name in ROW_BY_ROW and _doubtful(source, table, features):
+        return row_by_row.read(source, files, name, bad_rows), files
     return table, files
 
 

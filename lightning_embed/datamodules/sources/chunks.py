@@ -5,11 +5,11 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.columns import DOCUMENT, LABEL, SCORE
-from lightning_embed.datamodules.files import fingerprint
-from lightning_embed.datamodules.labelled import Labelled, codes, label_id
-from lightning_embed.datamodules.rows import Rows
-from lightning_embed.datamodules.table import Table
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.sources.labelled import Labelled, codes, label_id
+from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.tokenizer import TextTokenizer
 
 READ = 256

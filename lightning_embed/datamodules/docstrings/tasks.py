@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from lightning_embed.datamodules.docstrings import Row
+from lightning_embed.datamodules.docstrings.corpus import Row
 
 SCORES = {"docstring": 1.0, "class": 0.75, "module": 0.5, "package": 0.25, "elsewhere": 0.0}
 """What two texts share at most -> their score: a first sentence and the rest of its docstring; two docstrings of one class (itself
