@@ -21,7 +21,7 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed import EmbeddingModule, PythonDocs, TextEncoder
-from lightning_embed.caching import CacheTrainer
+from lightning_embed.caching.fill import CacheTrainer
 from lightning_embed.datamodules import EmbeddingDataModule, Source
 from lightning_embed.encoders.chunks import plan_chunks
 from lightning_embed.encoders.teacher import FrozenEncoder

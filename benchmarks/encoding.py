@@ -54,7 +54,7 @@ def rows(quick: bool) -> list[Ratio]:
     import torch
 
     from lightning_embed import TextEncoder
-    from lightning_embed.export import export_encoder
+    from lightning_embed.export.folder import export_encoder
 
     count = 400 if quick else 5_000
     texts = mixed_texts(count)

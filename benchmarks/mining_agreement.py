@@ -14,7 +14,7 @@ from typing import Any
 
 from lightning_embed.datamodules import Source
 from lightning_embed.encoders.teacher import FrozenEncoder
-from lightning_embed.mining.command import mine
+from lightning_embed.mining.run import mine
 
 
 def ours(

@@ -187,7 +187,7 @@ def store(folder: Path, texts: list[str], vectors: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lightning_embed.given import import_given
+    from lightning_embed.caching.import_vectors import import_given
 
     once = dict(zip(texts, vectors.tolist(), strict=True))
     pq.write_table(pa.table({"text": list(once), "vector": list(once.values())}), folder / "vectors.parquet")

@@ -23,8 +23,8 @@ TOOLS = {
     "average": "lightning_embed.average_command",
     "evaluate": "lightning_embed.evaluate_command",
     "export": "lightning_embed.export_command",
-    "mine": "lightning_embed.mining.command",
-    "recipe": "lightning_embed.recipe.command",
+    "mine": "lightning_embed.mining.run",
+    "recipe": "lightning_embed.recipe.run",
 }
 """Commands that are not LightningCLI's, and the module whose `run` takes what follows the name."""
 

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
-from lightning_embed.caching import CacheTrainer
+from lightning_embed.caching.fill import CacheTrainer
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter

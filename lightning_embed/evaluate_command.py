@@ -15,9 +15,9 @@ from lightning_embed.tools import ToolParser, run_tool
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-    from lightning_embed.evaluation.quantize import Precision
-    from lightning_embed.evaluation.task_items import TaskItems
-    from lightning_embed.evaluation.task_report import Evaluation, ScoredModel
+    from lightning_embed.evaluation.metrics.quantize import Precision
+    from lightning_embed.evaluation.reports.task_report import Evaluation, ScoredModel
+    from lightning_embed.evaluation.tasks.items import TaskItems
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary", "binary_rescore")
 """As in `quantize`, which loads torch: `--help` need not."""
@@ -95,10 +95,10 @@ def evaluate(
     chosen = checked_precisions(precisions)
     _check_numbers(batch_size, shots, resamples)
     folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
-    from lightning_embed.evaluation.local_tasks import read_tasks
     from lightning_embed.evaluation.models import load_model, split_name
-    from lightning_embed.evaluation.task_grid import cell_count, evaluate_grid, grid_dims
-    from lightning_embed.evaluation.task_report import ScoredModel, print_evaluation, write_evaluation
+    from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
+    from lightning_embed.evaluation.tasks.grid import cell_count, evaluate_grid, grid_dims
+    from lightning_embed.evaluation.tasks.local import read_tasks
 
     names = [split_name(spec)[0] for spec in models]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -135,8 +135,8 @@ def evaluation_of(
     """
     from importlib.metadata import version
 
-    from lightning_embed.evaluation.comparison import compare
-    from lightning_embed.evaluation.task_report import Evaluation, ScoredTask
+    from lightning_embed.evaluation.reports.task_report import Evaluation, ScoredTask
+    from lightning_embed.evaluation.tasks.comparison import compare
 
     first, *others = [model.name for model in scored]
     comparisons = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.errors import UserError
-from lightning_embed.export_texts import read_texts, standard_texts
+from lightning_embed.export.texts import read_texts, standard_texts
 from lightning_embed.tools import ToolParser, run_tool
 
 if TYPE_CHECKING:
@@ -75,15 +75,15 @@ def export(
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
-    from lightning_embed.adapter_export import export_adapter, load_tasks
     from lightning_embed.encoders.copies import as_exported, merged
-    from lightning_embed.export import export_encoder, verify_folder
-    from lightning_embed.model_card import model_card
+    from lightning_embed.export.adapters import export_adapter, load_tasks
+    from lightning_embed.export.folder import export_encoder, verify_folder
+    from lightning_embed.export.model_card import model_card
 
     folder = Path(out).expanduser()
     _check_target(folder, overwrite)
     if onnx:
-        from lightning_embed.onnx_export import export_onnx, require_onnx, verify_onnx
+        from lightning_embed.export.onnx import export_onnx, require_onnx, verify_onnx
 
         require_onnx()
         if dense:
@@ -155,8 +155,8 @@ def _export_tasks(
     tasks: dict[str, TextEncoder], made: Path, folder: Path, compared: list[str]
 ) -> tuple[float, list[str]]:
     """Writes several adapters beside their base, and proves each."""
-    from lightning_embed.adapter_export import export_tasks, usage_of_tasks, verify_tasks
-    from lightning_embed.model_card import model_card
+    from lightning_embed.export.adapters import export_tasks, usage_of_tasks, verify_tasks
+    from lightning_embed.export.model_card import model_card
 
     expected = {
         f"{task} {role}": encoder.encode(compared, role).numpy()

@@ -16,7 +16,7 @@ from lightning_embed.encoders.columns import split, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.losses.requirements import Given, check_sources

@@ -5,11 +5,11 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_embed.caching import summary
+from lightning_embed.caching.fill import summary
+from lightning_embed.caching.import_vectors import import_given
 from lightning_embed.datamodules.teacher_store.lookup import OFF, store_folder
 from lightning_embed.datamodules.teacher_store.shard import shard_names
 from lightning_embed.datamodules.teacher_store.store import bad_shards, stored_teachers
-from lightning_embed.given import import_given
 
 
 def add_options(parser: LightningArgumentParser) -> None:

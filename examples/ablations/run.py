@@ -27,11 +27,11 @@ from typing import Any
 import yaml
 from jsonargparse.typing import Path_fr
 
-from lightning_embed.evaluation.curves import Curve, read_curves
+from lightning_embed.evaluation.reports.curves import Curve, read_curves
 from lightning_embed.recipe.chain import Job, Stage, merged, read, replaced, scaled
-from lightning_embed.recipe.command import train
 from lightning_embed.recipe.data import Prepared, prepare
-from lightning_embed.recipe.running import is_done
+from lightning_embed.recipe.run import train
+from lightning_embed.recipe.stages import is_done
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 METRIC = "ndcg@10"
@@ -235,7 +235,7 @@ def draw(runs: dict[str, list[Job]], file: Path) -> None:
     """The four answers as a picture: every seed is a point or a thin line."""
     from matplotlib.figure import Figure
 
-    from lightning_embed.evaluation.plots import colours_of, figure_style, png
+    from lightning_embed.evaluation.reports.plots import colours_of, figure_style, png
 
     with figure_style():
         figure = Figure(figsize=(13, 9), layout="constrained")

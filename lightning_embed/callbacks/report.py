@@ -21,10 +21,10 @@ from lightning_embed.encoders.copies import gathered, is_fsdp
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
-from lightning_embed.evaluation.facts import Report as ReportFacts
-from lightning_embed.evaluation.grid import GridRow, robustness_grid
-from lightning_embed.evaluation.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.grid import GridRow, robustness_grid
+from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, TrainingFacts
+from lightning_embed.evaluation.reports.facts import Report as ReportFacts
 from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule
 
@@ -161,7 +161,7 @@ class Report(L.Callback):
         reference: float | None,
     ) -> None:
         """Exports the student and proves the export, then writes and prints the report (rank 0, which has it whole)."""
-        from lightning_embed.evaluation.report import print_report, write_report
+        from lightning_embed.evaluation.reports.run_report import print_report, write_report
 
         folder = Path(trainer.default_root_dir)
         artefacts, notes, exported = {"checkpoint": str(folder / "checkpoints" / "last.ckpt")}, [], ""
@@ -172,7 +172,7 @@ class Report(L.Callback):
                     "The student after is the average of its weights at steps {:,} and {:,}.".format(*average.steps)
                 )
         if self.export:
-            from lightning_embed.export import export_encoder, verify_export
+            from lightning_embed.export.folder import export_encoder, verify_export
 
             exported = str(folder / "model")
             export_encoder(student, folder / "model")

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.grid import GridRow
-from lightning_embed.evaluation.quantize import PRECISIONS, Precision
-from lightning_embed.evaluation.task_grid import MEAN, evaluate_grid, grid_dims
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision
+from lightning_embed.evaluation.tasks.grid import MEAN, evaluate_grid, grid_dims
 
 
 class TaskGrid(L.Callback):
@@ -50,7 +50,7 @@ class TaskGrid(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Reads the tasks, so that a missing file is told before training starts."""
         if stage == "fit" and not self._read:
-            from lightning_embed.evaluation.local_tasks import read_tasks
+            from lightning_embed.evaluation.tasks.local import read_tasks
 
             with _quiet_and_unseeded():
                 self._read = read_tasks(self.tasks, self.shots)
@@ -80,7 +80,7 @@ class TaskGrid(L.Callback):
 
     @staticmethod
     def _draw(trainer: L.Trainer, rows: list[GridRow]) -> None:
-        from lightning_embed.evaluation.plots import plot_grid
+        from lightning_embed.evaluation.reports.plots import plot_grid
 
         metric = list(rows[0].scores)[-1]
         for logger in trainer.loggers:

@@ -14,8 +14,8 @@ from rich.console import Console
 from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.cli import EmbedCLI
 from lightning_embed.cli import run as run_cli
-from lightning_embed.doctor.examine import Run, examine
 from lightning_embed.doctor.page import print_diagnosis
+from lightning_embed.doctor.run import Run, examine
 from lightning_embed.doctor.store import check_store
 from lightning_embed.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from lightning_embed.memory import Memory
+from lightning_embed.doctor.memory_model import Memory
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from lightning_embed.doctor.facts import BatchFacts
+from lightning_embed.doctor.memory_model import Layout, Memory, Size, estimate, size_of
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.memory import Layout, Memory, Size, estimate, size_of
 from lightning_embed.module import EmbeddingModule
 
 

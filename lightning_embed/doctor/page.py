@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, RoleFacts, SourceFacts, StoreFacts
-from lightning_embed.memory import Memory
+from lightning_embed.doctor.memory_model import Memory
 from lightning_embed.utils.formatting import bars, one_line, share, size
 
 WIDTH = 80

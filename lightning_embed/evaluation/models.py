@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lightning_embed.adapter_export import TASKS
 from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError
+from lightning_embed.export.adapters import TASKS
 from lightning_embed.utils.hashing import contents_hash
 
 if TYPE_CHECKING:

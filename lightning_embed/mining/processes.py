@@ -50,7 +50,7 @@ class Companions:
 
 
 def _run(arguments: list[str], shard: int, threads: int) -> None:
-    from lightning_embed.mining.command import run
+    from lightning_embed.mining.run import run
 
     os.environ["LOCAL_RANK"] = str(shard)  # notes are for the first to tell
     _set_threads(threads)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_embed.errors import UserError
 from lightning_embed.recipe.chain import Job
-from lightning_embed.recipe.running import Outcome, outcome
+from lightning_embed.recipe.stages import Outcome, outcome
 
 if TYPE_CHECKING:
     from lightning_embed.evaluation.models import EvaluatedModel
-    from lightning_embed.evaluation.task_report import Evaluation
+    from lightning_embed.evaluation.reports.task_report import Evaluation
 
 TEACHER, BACKBONE = "teacher", "untouched backbone"
 """Names of the models that no stage trained."""
@@ -60,9 +60,9 @@ def score(
         UserError: A task or precision is unknown, or a model does not load.
     """
     from lightning_embed.evaluate_command import checked_precisions, evaluation_of, quiet
-    from lightning_embed.evaluation.local_tasks import read_tasks
-    from lightning_embed.evaluation.task_grid import GridResult, evaluate_grid, grid_dims
-    from lightning_embed.evaluation.task_report import ScoredModel
+    from lightning_embed.evaluation.reports.task_report import ScoredModel
+    from lightning_embed.evaluation.tasks.grid import GridResult, evaluate_grid, grid_dims
+    from lightning_embed.evaluation.tasks.local import read_tasks
 
     quiet()
     chosen = checked_precisions(precisions)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.grid import full_precision
-from lightning_embed.evaluation.plots import DPI, colours_of, draw_grid, figure_style, png
-from lightning_embed.evaluation.report import markdown_table, put
-from lightning_embed.evaluation.tables import Table, signed
-from lightning_embed.evaluation.task_report import Evaluation, task_table
+from lightning_embed.evaluation.metrics.grid import full_precision
+from lightning_embed.evaluation.reports.plots import DPI, colours_of, draw_grid, figure_style, png
+from lightning_embed.evaluation.reports.run_report import markdown_table, put
+from lightning_embed.evaluation.reports.tables import Table, signed
+from lightning_embed.evaluation.reports.task_report import Evaluation, task_table
 from lightning_embed.recipe.scoring import BACKBONE, TEACHER, Summary, TaskScores
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def stages_table(summary: Summary) -> Table:
     Args:
         summary: What to say.
     """
-    from lightning_embed.recipe.command import duration
+    from lightning_embed.recipe.run import duration
 
     rows = [
         [
@@ -224,7 +224,7 @@ def print_summary(summary: Summary, files: Sequence[Path], console: Console | No
         files: What was written.
         console: Where to; the terminal if not given.
     """
-    from lightning_embed.evaluation.task_report import print_tables
+    from lightning_embed.evaluation.reports.task_report import print_tables
 
     tables = [("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)]
     if (repeats := repeats_table(summary))[1]:

@@ -82,7 +82,7 @@ def test_a_dubious_job_is_told_what_to_do(
     if "prompts" in made:
         job["model"]["init_args"]["student"]["model"] = _folder_with_prompts(student, tmp_path / "prompted")
     if "memory" in made:
-        monkeypatch.setattr("lightning_embed.doctor.examine.available", lambda on_gpu: made["memory"])
+        monkeypatch.setattr("lightning_embed.doctor.run.available", lambda on_gpu: made["memory"])
     warnings = warned(job, tmp_path, capsys)
     assert len([line for line in warnings if expected in line]) == 1, warnings
 
@@ -90,7 +90,7 @@ def test_a_dubious_job_is_told_what_to_do(
 def test_what_would_make_a_job_fit_is_told_with_what_it_comes_to(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_embed.doctor.examine.available", lambda on_gpu: 1000)
+    monkeypatch.setattr("lightning_embed.doctor.run.available", lambda on_gpu: 1000)
     job["data"]["init_args"]["train"] = [{"path": str(put(tmp_path / "rows.jsonl", toy_pairs(128)))}]
     job["model"]["init_args"]["student"]["max_tokens"] = 16
     ddp = found(job, tmp_path, "--trainer.devices", "4", "--trainer.strategy", "ddp")

@@ -21,7 +21,7 @@ from lightning_embed.encoders.packing.attention import NAME
 from lightning_embed.encoders.packing.rows import plan_rows, positions
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.export import export_encoder, verify_export
+from lightning_embed.export.folder import export_encoder, verify_export
 from lightning_embed.heads import Pooling, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
 from tests.test_cli import config, losses, refused, run

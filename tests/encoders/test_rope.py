@@ -9,7 +9,7 @@ import torch
 from lightning_embed.encoders.copies import as_exported
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.export import export_encoder, verify_export
+from lightning_embed.export.folder import export_encoder, verify_export
 from tests.toys import toy_folder
 
 TEXTS = ["w1 w2 w3", "w4 w5 w6 w7 w8 w9 w10 w11 w12", "w9"]

@@ -7,7 +7,7 @@ from lightning_embed.batch import Tokens
 from lightning_embed.encoders.chunks import plan_chunks
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.export import export_encoder, verify_export
+from lightning_embed.export.folder import export_encoder, verify_export
 from tests.toys import CAUSAL, FAMILIES, toy_folder
 
 TEXTS = ["w1", "w2 w3 w4 w5 w6 w7 w8", "w9 w10", "w11 w12 w13 w14 w15 w16 w17 w18 w19 w20 w21"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.grid import GridRow, change, full_precision, robustness_grid
-from lightning_embed.evaluation.quantize import quantize, truncate
-from lightning_embed.evaluation.ranking import retrieval_scores
+from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision, robustness_grid
+from lightning_embed.evaluation.metrics.quantize import quantize, truncate
+from lightning_embed.evaluation.metrics.ranking import retrieval_scores
 
 
 def data(rows: int = 60, dim: int = 32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.quantize import (
+from lightning_embed.evaluation.metrics.quantize import (
     bytes_per_vector,
     check_precision,
     int8_codes,
@@ -15,7 +15,7 @@ from lightning_embed.evaluation.quantize import (
     similarity_of,
     truncate,
 )
-from lightning_embed.evaluation.ranking import retrieval_scores
+from lightning_embed.evaluation.metrics.ranking import retrieval_scores
 
 
 def vectors(rows: int, dim: int = 24, seed: int = 0) -> torch.Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import normalize
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation import ranking
-from lightning_embed.evaluation.ranking import distinct, parse_metric, retrieval_scores
+from lightning_embed.evaluation.metrics import ranking
+from lightning_embed.evaluation.metrics.ranking import distinct, parse_metric, retrieval_scores
 
 
 def vectors(rows: int, dim: int = 16, seed: int = 0) -> torch.Tensor:

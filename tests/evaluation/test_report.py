@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation import report as report_module
-from lightning_embed.evaluation.grid import GridRow
-from lightning_embed.evaluation.report import (
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.reports import run_report as report_module
+from lightning_embed.evaluation.reports.run_report import (
     ModelReport,
     Report,
     TrainingFacts,
@@ -19,7 +19,7 @@ from lightning_embed.evaluation.report import (
     print_report,
     write_report,
 )
-from lightning_embed.evaluation.tables import grid_table, headline, models_table
+from lightning_embed.evaluation.reports.tables import grid_table, headline, models_table
 
 
 def grid(score: float, dims: tuple[int, ...] = (64, 32)) -> list[GridRow]:

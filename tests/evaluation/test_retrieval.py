@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.retrieval import PairRetrieval, retrieval_scores
+from lightning_embed.evaluation.metrics.retrieval import PairRetrieval, retrieval_scores
 
 ROWS = 9
 SHARES = {

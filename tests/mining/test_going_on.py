@@ -44,11 +44,11 @@ def test_a_stopped_run_goes_on_without_encoding_twice(
     monkeypatch.setattr(stages, "SEARCHED", 16)
     whole = mined(teacher, near, tmp_path / "whole.jsonl")
     first, second = Counted(most=60), Counted()
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", first)
+    monkeypatch.setattr("lightning_embed.mining.run.embed_with", first)
     with pytest.raises(SystemExit) as stop:
         mined(teacher, near, tmp_path / "out.jsonl")
     assert stop.value.code == 130 and not (tmp_path / "out.jsonl").exists() and len(first.texts) >= 50
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", second)
+    monkeypatch.setattr("lightning_embed.mining.run.embed_with", second)
     assert mined(teacher, near, tmp_path / "out.jsonl") == whole
     assert len(first.texts + second.texts) == different_texts()  # each once
     assert not list(tmp_path.glob("*.work"))
@@ -60,7 +60,7 @@ def test_other_rules_need_no_vectors_anew_and_another_model_does(
     work = ["--work", str(tmp_path / "work")]
     mined(teacher, near, tmp_path / "a.jsonl", *work)
     again = Counted()
-    monkeypatch.setattr("lightning_embed.mining.command.embed_with", again)
+    monkeypatch.setattr("lightning_embed.mining.run.embed_with", again)
     mined(teacher, near, tmp_path / "b.jsonl", *work, "--relative_margin", "0.1", "--num_negatives", "5")
     assert not again.texts
     mined(student, near, tmp_path / "c.jsonl", *work)

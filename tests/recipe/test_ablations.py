@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_embed.recipe import running
+from lightning_embed.recipe import stages
 from tests.toys import toy_folder, toy_pairs
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples/ablations/run.py"
@@ -37,8 +37,8 @@ def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
     script = tmp_path / "fit.py"
     toy = str(toy_folder(tmp_path / "toy", "qwen3"))  # which reads the 256 tokens of the recipe
     script.write_text(FIT.format(toy=toy))
-    monkeypatch.setattr(running, "FIT", [sys.executable, str(script)])
-    monkeypatch.setattr(running, "POLL", 0.02)
+    monkeypatch.setattr(stages, "FIT", [sys.executable, str(script)])
+    monkeypatch.setattr(stages, "POLL", 0.02)
     out = tmp_path / "out"
     toys = json.dumps({"teacher": toy, "student": toy, "layers": None, "dims": [16, 32]})
     words = ["--quick", "--data", str(tmp_path / "data"), "--out", str(out), "--values", toys]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lightning_embed.__main__ import main
-from lightning_embed.recipe import running
+from lightning_embed.recipe import stages
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = """
@@ -41,8 +41,8 @@ if mood.exists():
 def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     script = tmp_path / "fit.py"
     script.write_text(FIT)
-    monkeypatch.setattr(running, "FIT", [sys.executable, str(script)])
-    monkeypatch.setattr(running, "POLL", 0.02)
+    monkeypatch.setattr(stages, "FIT", [sys.executable, str(script)])
+    monkeypatch.setattr(stages, "POLL", 0.02)
     return [sys.executable, str(script)]
 
 
@@ -197,7 +197,7 @@ def started(chain: Path, fit: list[str]) -> "subprocess.Popen[bytes]":
     (chain.parent / "run").mkdir(exist_ok=True)
     (chain.parent / "run/one.mood").write_text("wait")
     code = (
-        f"from lightning_embed.recipe import running; running.FIT = {fit!r}; "
+        f"from lightning_embed.recipe import stages; stages.FIT = {fit!r}; "
         f"from lightning_embed.__main__ import main; main(['recipe', {str(chain)!r}])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE)

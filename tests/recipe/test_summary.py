@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightning_embed.evaluation.grid import GridRow
-from lightning_embed.evaluation.task_report import Evaluation, ScoredModel, ScoredTask
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.reports.task_report import Evaluation, ScoredModel, ScoredTask
 from lightning_embed.recipe.scoring import Summary, TaskScores
 from lightning_embed.recipe.summary import markdown, repeats_table
 

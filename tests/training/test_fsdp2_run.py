@@ -8,7 +8,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 
-from lightning_embed.export import export_encoder
+from lightning_embed.export.folder import export_encoder
 from tests.test_cli import config, losses, run, start
 from tests.toys import toy_folder
 

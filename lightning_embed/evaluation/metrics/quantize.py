@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.ranking import Similarity, dot_product
+from lightning_embed.evaluation.metrics.ranking import Similarity, dot_product
 
 Precision = Literal["float32", "int8", "binary", "binary_rescore"]
 """How documents are stored and searched:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.quantize import (
+from lightning_embed.evaluation.metrics.quantize import (
     PRECISIONS,
     Precision,
     bytes_per_vector,
@@ -18,7 +18,7 @@ from lightning_embed.evaluation.quantize import (
     similarity_of,
     truncate,
 )
-from lightning_embed.evaluation.ranking import METRICS, check_vectors, parse_metric, retrieval_scores
+from lightning_embed.evaluation.metrics.ranking import METRICS, check_vectors, parse_metric, retrieval_scores
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.test_cli import config, losses, run
 from tests.toys import toy_folder, toy_pairs
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Capture = pytest.CaptureFixture[str]
 
 

@@ -118,8 +118,8 @@ def _arguments(value: Any) -> Mapping[str, Any]:
 def _scores(run: Path | None) -> list[str]:
     if run is None or not (run / "report.json").is_file():
         return []
-    from lightning_embed.evaluation.report import load_report, markdown_table
-    from lightning_embed.evaluation.tables import grid_table, models_table
+    from lightning_embed.evaluation.reports.run_report import load_report, markdown_table
+    from lightning_embed.evaluation.reports.tables import grid_table, models_table
 
     try:
         report = load_report(run / "report.json")

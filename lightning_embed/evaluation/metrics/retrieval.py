@@ -13,8 +13,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from lightning_embed.distributed.collectives import gather
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.quantize import truncate
-from lightning_embed.evaluation.ranking import METRICS, distinct, parse_metric, retrieval_scores
+from lightning_embed.evaluation.metrics.quantize import truncate
+from lightning_embed.evaluation.metrics.ranking import METRICS, distinct, parse_metric, retrieval_scores
 
 __all__ = ["METRICS", "PairRetrieval", "retrieval_scores"]
 

@@ -13,7 +13,7 @@ from lightning_embed.checkpoints.adapters import note_base
 from lightning_embed.encoders.copies import merged
 from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.text_encoder import TextEncoder
-from tests.test_export import TEXTS, export, refused
+from tests.export.test_export import TEXTS, export, refused
 from tests.toys import toy_folder
 
 SETTINGS = {"pooling": "last_token", "prompts": {"query": "w1 w2 ", "document": "w3 "}, "max_length": 20}

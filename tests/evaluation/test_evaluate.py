@@ -90,7 +90,7 @@ def test_full_vectors_score_as_mteb_itself_scores_the_folder(tmp_path: Path, stu
     import mteb
     from sentence_transformers import SentenceTransformer
 
-    from lightning_embed.evaluation.local_tasks import read_tasks
+    from lightning_embed.evaluation.tasks.local import read_tasks
 
     specs = [
         str(beir(tmp_path / "beir")),
@@ -124,9 +124,9 @@ def vector(text: str, dim: int) -> np.ndarray:
 def test_each_cell_of_the_grid_is_what_a_loop_over_the_vectors_gives(tmp_path: Path) -> None:
     from scipy.stats import spearmanr
 
-    from lightning_embed.evaluation.local_tasks import read_tasks
     from lightning_embed.evaluation.models import EvaluatedModel
-    from lightning_embed.evaluation.task_grid import evaluate_grid
+    from lightning_embed.evaluation.tasks.grid import evaluate_grid
+    from lightning_embed.evaluation.tasks.local import read_tasks
 
     folder, pairs = beir(tmp_path / "beir", documents=150), sts(tmp_path / "sts.jsonl")
     model = EvaluatedModel("sums", 32, lambda t, role, prompt: np.float32([vector(x, 32) for x in t]), "0")
@@ -218,8 +218,8 @@ def test_a_result_that_was_cut_off_is_made_again(tmp_path: Path, student: Path) 
 def test_noise_is_called_noise_and_a_difference_one(
     tmp_path: Path, student: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lightning_embed.evaluation.comparison import compare
-    from lightning_embed.evaluation.task_items import Items
+    from lightning_embed.evaluation.tasks.comparison import compare
+    from lightning_embed.evaluation.tasks.items import Items
 
     draw = np.random.default_rng(0)
     base = draw.random(400)
@@ -298,11 +298,11 @@ def test_an_adapter_is_its_base_with_the_adapter_merged(tmp_path: Path, student:
 
 def test_prompts_go_by_role(tmp_path: Path, student: Path) -> None:
     from lightning_embed.encoders.text_encoder import TextEncoder
-    from lightning_embed.evaluation.embedding_cache import EmbeddingCache
-    from lightning_embed.evaluation.local_tasks import read_tasks
     from lightning_embed.evaluation.models import load_model
-    from lightning_embed.evaluation.task_grid import evaluate_grid
-    from lightning_embed.export import export_encoder
+    from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
+    from lightning_embed.evaluation.tasks.grid import evaluate_grid
+    from lightning_embed.evaluation.tasks.local import read_tasks
+    from lightning_embed.export.folder import export_encoder
 
     export_encoder(TextEncoder(str(student), prompts={"query": "w1 w2", "document": "w3"}), tmp_path / "prompted")
     seen: list[tuple[str, str | None]] = []

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.curves import plot_training
-from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
-from lightning_embed.evaluation.grid import GridRow
-from lightning_embed.evaluation.plots import metric_title, plot_grid, png
-from lightning_embed.evaluation.tables import Table, grid_table, headline, models_table, training_line
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.reports.curves import plot_training
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
+from lightning_embed.evaluation.reports.tables import Table, grid_table, headline, models_table, training_line
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.embedding_cache import EmbeddingCache
-from lightning_embed.evaluation.grid import GridRow
-from lightning_embed.evaluation.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
-from lightning_embed.evaluation.task_items import Items, TaskItems, collect_items
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
+from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
+from lightning_embed.evaluation.tasks.items import Items, TaskItems, collect_items
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -99,7 +99,7 @@ def evaluate_grid(
     Raises:
         UserError: A task's data cannot be had, or the model's vectors are not finite.
     """
-    from lightning_embed.evaluation.task_encoder import TaskEncoder
+    from lightning_embed.evaluation.tasks.encoder import TaskEncoder
 
     for precision in precisions:
         check_precision(precision)
@@ -194,7 +194,7 @@ _QUIET: dict[str, Any] = {"show_progress_bar": False, "co2_tracker": False}
 
 
 def _derived(whole: Any, task: AbsTask, dim: int, precision: Precision) -> Any:
-    from lightning_embed.evaluation.task_encoder import SizedEncoder, quantized_search
+    from lightning_embed.evaluation.tasks.encoder import SizedEncoder, quantized_search
 
     if precision == "float32" or not _searches(task):
         return SizedEncoder(whole, dim, "binary" if precision == "binary_rescore" else precision)
@@ -203,7 +203,7 @@ def _derived(whole: Any, task: AbsTask, dim: int, precision: Precision) -> Any:
 
 def _mended(cache: Any, task: AbsTask, model: EvaluatedModel, derived: tuple[int, Precision] | None) -> Any:
     """The cache without the result of a run that was killed while it wrote it."""
-    from lightning_embed.evaluation.task_encoder import meta_of
+    from lightning_embed.evaluation.tasks.encoder import meta_of
 
     if cache is not None:
         meta = meta_of(model, *(derived or ()))

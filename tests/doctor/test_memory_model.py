@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_embed.doctor.memory_model import Layout, Size, activations, estimate, held, size_of
 from lightning_embed.losses.slices import SLICE
-from lightning_embed.memory import Layout, Size, activations, estimate, held, size_of
 
 PLAIN = Size(parameters=1000, trainable=900, weight_bytes=4000, layers=2, hidden=8, intermediate=32, heads=4)
 

@@ -11,7 +11,7 @@ from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.teacher_store.lookup import open_lookup
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
-from lightning_embed.mining import stages, told
+from lightning_embed.mining import stages, summary
 from lightning_embed.mining.cross_encoder import load_cross_encoder, model_stamp
 from lightning_embed.mining.output import OutputFormat, check_path, write
 from lightning_embed.mining.pairs import Pairs, read_pairs
@@ -143,8 +143,8 @@ def mine(
     mined, fates = stages.choose_all(pairs, found, rules, last_rank, seed)
     lines = [
         f"{int(fates.sum()):,} candidates, the {found.ids.shape[1]} nearest of each anchor:",
-        *told.shares(fates, rules, last_rank),
-        *told.coverage(mined),
+        *summary.shares(fates, rules, last_rank),
+        *summary.coverage(mined),
     ]
     print("\n".join(lines), flush=True)
     if not fates[0]:
@@ -158,7 +158,7 @@ def mine(
         raise UserError(
             f"no pair has all {num_negatives} negatives that {output_format} needs; take n-tuple-scores or fewer"
         )
-    print("\n".join(["", "ten to look at:", *told.examples(mined), "", f"{rows:,} rows -> {target}"]), flush=True)
+    print("\n".join(["", "ten to look at:", *summary.examples(mined), "", f"{rows:,} rows -> {target}"]), flush=True)
     if work is None:
         shutil.rmtree(kept, ignore_errors=True)
     return target

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.plots import COLOURS, DPI, INK, colours_of, figure_style, label_ends, metric_title
+from lightning_embed.evaluation.reports.plots import (
+    COLOURS,
+    DPI,
+    INK,
+    colours_of,
+    figure_style,
+    label_ends,
+    metric_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_embed.evaluation.embedding_cache import EmbeddingCache
-from lightning_embed.evaluation.quantize import (
+from lightning_embed.evaluation.metrics.quantize import (
     Precision,
     int8_codes,
     int8_ranges,
@@ -18,6 +17,7 @@ from lightning_embed.evaluation.quantize import (
     signs,
     similarity_of,
 )
+from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

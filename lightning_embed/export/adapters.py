@@ -16,7 +16,7 @@ from lightning_embed.encoders.lora import NAME, is_adapters
 from lightning_embed.encoders.pretrained import PIP
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.export import export_encoder, run_new
+from lightning_embed.export.folder import export_encoder, run_new
 
 TASKS = "adapters"
 """Folder, within a model's, of one peft folder for each task."""

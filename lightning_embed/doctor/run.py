@@ -12,12 +12,12 @@ from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_adv
 from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
 from lightning_embed.doctor.memory import changes, longest_need
+from lightning_embed.doctor.memory_model import Layout, available
 from lightning_embed.doctor.store import store_facts
 from lightning_embed.doctor.texts import scan, source_facts
 from lightning_embed.encoders.pretrained import read_settings
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
-from lightning_embed.memory import Layout, available
 from lightning_embed.module import EmbeddingModule
 
 SPLITS = ("train", "validation", "test")

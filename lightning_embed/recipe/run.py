@@ -105,7 +105,7 @@ def train(chain: Sequence[Job], redo: bool) -> None:
     """
     from rich.console import Console
 
-    from lightning_embed.recipe.running import check_changed, is_done, last_checkpoint, outcome, run_stage
+    from lightning_embed.recipe.stages import check_changed, is_done, last_checkpoint, outcome, run_stage
 
     for job in chain:
         for one in (*job.ancestors, job):
@@ -131,7 +131,7 @@ def train(chain: Sequence[Job], redo: bool) -> None:
 
 
 def _finished(job: Job) -> bool:
-    from lightning_embed.recipe.running import is_done
+    from lightning_embed.recipe.stages import is_done
 
     return is_done(job)
 

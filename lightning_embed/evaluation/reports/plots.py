@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.grid import GridRow
+from lightning_embed.evaluation.metrics.grid import GridRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_embed.evaluation.task_items import Items, TaskItems
+from lightning_embed.evaluation.tasks.items import Items, TaskItems
 
 CONFIDENCE = 0.95
 

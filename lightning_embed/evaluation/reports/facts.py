@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_embed.evaluation.grid import GridRow, full_precision
+from lightning_embed.evaluation.metrics.grid import GridRow, full_precision
 
 TEACHER, BEFORE, AFTER = "teacher", "student before", "student after"
 

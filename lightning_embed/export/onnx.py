@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.export import LEAST_COSINE, least_cosine
+from lightning_embed.export.folder import LEAST_COSINE, least_cosine
 from lightning_embed.heads import normalize, pool
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_embed.evaluation.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
-from lightning_embed.evaluation.grid import Change, GridRow, change, full_precision
-from lightning_embed.evaluation.plots import metric_title
+from lightning_embed.evaluation.metrics.grid import Change, GridRow, change, full_precision
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.reports.plots import metric_title
 
 Table = tuple[list[str], list[list[str]]]
 """Header, rows."""

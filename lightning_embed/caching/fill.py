@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lightning_embed.caching.portions import ShardWriter, encode, pools, take_stock
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.teacher_store.lookup import OFF, TeacherLookup, store_folder
 from lightning_embed.datamodules.teacher_store.shard import problem, shard_names
@@ -21,7 +22,6 @@ from lightning_embed.datamodules.teacher_texts import Wanted
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
-from lightning_embed.store_filling import ShardWriter, encode, pools, take_stock
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.comparison import CONFIDENCE, Comparison
-from lightning_embed.evaluation.grid import GridRow, change, full_precision
-from lightning_embed.evaluation.plots import plot_grid, png
-from lightning_embed.evaluation.report import markdown_table, put
-from lightning_embed.evaluation.tables import PRECISION_TITLES, Table, signed
-from lightning_embed.evaluation.task_grid import MEAN
+from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision
+from lightning_embed.evaluation.reports.plots import plot_grid, png
+from lightning_embed.evaluation.reports.run_report import markdown_table, put
+from lightning_embed.evaluation.reports.tables import PRECISION_TITLES, Table, signed
+from lightning_embed.evaluation.tasks.comparison import CONFIDENCE, Comparison
+from lightning_embed.evaluation.tasks.grid import MEAN
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, Abs
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.task_files import (
+from lightning_embed.evaluation.tasks.files import (
     RetrievalData,
     columns_of,
     read_beir,

@@ -1,0 +1,1 @@
+"""Caching: what writes the teacher store."""

@@ -1,0 +1,1 @@
+"""Reports: tables, plots and pages about a run or an evaluation."""

@@ -1,0 +1,5 @@
+"""Export: a trained encoder as a folder that other programs read, proved to give the same vectors."""
+
+from lightning_embed.export.folder import export_encoder
+
+__all__ = ["export_encoder"]
