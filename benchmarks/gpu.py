@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_models import SHAPES, Shape, peak_of, write_model
 from lightning_embed.batch import Tokens
+from lightning_embed.cli.parser import fail
 from lightning_embed.encoders.backbone import checkpoint_each_layer, layer_list
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.heads import normalize
-from lightning_embed.tools import fail
 
 LENGTHS, BATCH_TOKENS, ROUNDS = (512, 4_096, 32_768), 16_384, 5
 TOY_LENGTHS, TOY_TOKENS, TOY_ROUNDS = (16, 32, 64), 128, 2

@@ -19,14 +19,8 @@ COMMANDS = {
     "mine": "find hard negatives for pairs, as a source to train on",
     "recipe": "train a chain of stages, from pretrained weights to an adapter for each task, and score them",
 }
-TOOLS = {
-    "average": "lightning_embed.average_command",
-    "evaluate": "lightning_embed.evaluate_command",
-    "export": "lightning_embed.export_command",
-    "mine": "lightning_embed.mining.run",
-    "recipe": "lightning_embed.recipe.run",
-}
-"""Commands that are not LightningCLI's, and the module whose `run` takes what follows the name."""
+TOOLS = ("average", "doctor", "evaluate", "export", "mine", "recipe")
+"""Commands with a module of their own in `cli`; the others are LightningCLI's, in `cli.fit`."""
 
 
 def usage() -> str:
@@ -54,14 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(usage())
     elif command == "--version":
         print(f"lightning_embed {__version__}")
-    elif command == "doctor":
-        from lightning_embed.doctor.command import run as run_doctor
-
-        run_doctor(arguments)
     elif command in TOOLS:
-        import_module(TOOLS[command]).run(arguments[1:])
+        import_module(f"lightning_embed.cli.{command}").run(arguments[1:])
     elif command in COMMANDS:
-        from lightning_embed.cli import run
+        from lightning_embed.cli.fit import run
 
         run(arguments)
     else:

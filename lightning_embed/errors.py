@@ -10,3 +10,25 @@ class UserError(Exception):
         ):  # torch raises a worker's error again with its traceback as the message
             message = message.rpartition("UserError: ")[2].strip()
         super().__init__(message)
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The user's mistake that an exception stems from, if it stems from one.
+
+    Args:
+        error: What was raised.
+    """
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def first_line(error: object, length: int = 160) -> str:
+    """What another library says of an error, in one line; its class where it says nothing.
+
+    Args:
+        error: An exception, or its text.
+        length: Characters after which it is cut.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0][:length] if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import nan
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
 from lightning_embed.compat.lightning import fix_progress_counters
-from lightning_embed.encoders.columns import split, teacher_vectors
+from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
@@ -24,7 +24,7 @@ from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.fsdp2 import FSDP2
 from lightning_embed.training.parameters import parameter_groups, zero_touching
-from lightning_embed.training.projection_start import start_projection
+from lightning_embed.training.projection_start import fit_projection
 from lightning_embed.training.seeding import seed_batch
 from lightning_embed.utils.notes import note
 
@@ -119,8 +119,8 @@ class EmbeddingModule(L.LightningModule):
         roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
         guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
         referred = [role for role in roles if any("reference" in n and role in n for n in named)]
-        reference = split(self.student.reference, batch.student, referred) if referred else {}
-        vectors = split(self.student, batch.student, roles)
+        reference = encode_columns(self.student.reference, batch.student, referred) if referred else {}
+        vectors = encode_columns(self.student, batch.student, roles)
         teacher = teacher_vectors(self.teacher, batch, guided)
         return EmbeddingBatch(
             student={role: v.float() for role, v in vectors.items()},
@@ -198,9 +198,32 @@ class EmbeddingModule(L.LightningModule):
         for term in self.terms.values():
             term.loss.on_fit_start(self)
 
+    @torch.no_grad()
     def on_train_start(self) -> None:
-        """Fits the projection, in a run that begins."""
-        start_projection(self, self.trainer)
+        """Fits the projection to the first batches of a run that begins, unless its settings say otherwise.
+
+        The run then trains on the same batches: none is left out.
+        """
+        projection = self.projection
+        if projection is None or projection.start != "fitted" or projection.weights:
+            return
+        if self.trainer.global_step or not self.teacher_roles:
+            return
+        training = self.student.training
+        self.student.eval()
+        with self.trainer.precision_plugin.forward_context():
+            fit_projection(projection, self._vector_pairs(), self.trainer.strategy.broadcast)
+        self.student.train(training)
+
+    def _vector_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batch by batch, the (n, D) student and (n, E) teacher vectors of the texts whose teacher vectors the losses need."""
+        wanted = self.teacher_roles
+        batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
+        for batch in batches:
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            roles = [role for role in batch.student if role in wanted]
+            student = torch.cat(list(encode_columns(self.student, batch.student, roles).values()))
+            yield student, torch.cat(list(teacher_vectors(self.teacher, batch, roles).values()))
 
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""
@@ -240,7 +263,7 @@ class EmbeddingModule(L.LightningModule):
         check_base(self.student, checkpoint, trained, "the checkpoint")
 
     def _evaluate(self, batch: TokenBatch) -> None:
-        vectors = split(self.student, batch.student, [ANCHOR, POSITIVE])
+        vectors = encode_columns(self.student, batch.student, [ANCHOR, POSITIVE])
         self.retrieval.update(vectors[ANCHOR], vectors[POSITIVE], batch.keys[POSITIVE])
 
     def _log_retrieval(self, stage: str) -> None:
@@ -269,7 +292,7 @@ class EmbeddingModule(L.LightningModule):
         roles = list(batch.student)
         return {
             role: nn.functional.normalize(v.float(), dim=-1)
-            for role, v in split(self.student, batch.student, roles).items()
+            for role, v in encode_columns(self.student, batch.student, roles).items()
         }
 
     def configure_optimizers(self) -> Any:

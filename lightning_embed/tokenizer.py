@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lightning_embed.batch import Tokens
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 
 class TextTokenizer:
@@ -30,7 +30,7 @@ class TextTokenizer:
         try:
             hf: Any = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = first_line(error)
             raise UserError(f"model folder {folder}: its tokenizer could not be loaded ({reason})") from None
         if not getattr(hf, "is_fast", False):
             raise UserError(f"model folder {folder}: a fast tokenizer (tokenizer.json) is needed")

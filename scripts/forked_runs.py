@@ -65,7 +65,7 @@ def prepare(work: Callable[[], None], log: Path) -> None:
     from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
     from transformers.models.bert import modeling_bert  # noqa: F401
 
-    import lightning_embed.cli  # noqa: F401
+    import lightning_embed.cli.fit  # noqa: F401
 
     gc.freeze()
     assert os.waitpid(_forked(work, log), 0)[1] == 0, log.read_text()

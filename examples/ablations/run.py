@@ -300,8 +300,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from lightning_embed.cli.parser import fail
     from lightning_embed.errors import UserError
-    from lightning_embed.tools import fail
 
     try:
         main()

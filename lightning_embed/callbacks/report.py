@@ -16,7 +16,7 @@ from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.collectives import global_sum, rank
 from lightning_embed.distributed.tensors import unshard_state
-from lightning_embed.encoders.columns import split, teacher_vectors
+from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.copies import gathered, is_fsdp
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.encoders.teacher import StoredTeacher
@@ -146,7 +146,9 @@ class Report(L.Callback):
         for batch in batches:
             moved = batch.to(device)
             with torch.no_grad():  # not inference mode: sharded weights that were gathered in it could not train
-                vectors = split(encoder, moved.student, roles) if own else teacher_vectors(encoder, moved, roles)
+                vectors = (
+                    encode_columns(encoder, moved.student, roles) if own else teacher_vectors(encoder, moved, roles)
+                )
             metric.update(vectors[ANCHOR], vectors[POSITIVE], moved.keys[POSITIVE])
         encoder.train(training)
         return metric

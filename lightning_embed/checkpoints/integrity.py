@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 
 def flaw(path: Path) -> str | None:
@@ -22,7 +22,7 @@ def flaw(path: Path) -> str | None:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # zip, pickle and runtime errors, all for a file that is something else
-        return f"it cannot be read: {_first_line(error)}"
+        return f"it cannot be read: {first_line(error, 120)}"
     return None if isinstance(found, dict) and "state_dict" in found else "it has no state_dict"
 
 
@@ -39,7 +39,7 @@ def _flaw_of_folder(folder: Path) -> str | None:
         for place in places:
             ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)
     except Exception as error:
-        return f"it cannot be read: {_first_line(error)}"
+        return f"it cannot be read: {first_line(error, 120)}"
     for name, end in sorted(ends.items()):
         shard = folder / name
         if not shard.is_file():
@@ -47,11 +47,6 @@ def _flaw_of_folder(folder: Path) -> str | None:
         if shard.stat().st_size < end:
             return f"its shard {name} has {shard.stat().st_size:,} bytes of {end:,}"
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]
 
 
 def newest_whole(folder: Path, but: Path) -> Path | None:

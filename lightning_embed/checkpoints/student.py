@@ -9,8 +9,7 @@ import torch
 
 from lightning_embed.checkpoints.adapters import KEY, check_base, with_base
 from lightning_embed.checkpoints.integrity import require_whole
-from lightning_embed.errors import UserError
-from lightning_embed.utils.notes import one_line
+from lightning_embed.errors import UserError, first_line, user_error
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.text_encoder import TextEncoder
@@ -83,9 +82,7 @@ def read_config(config: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{config}: the run's configuration cannot be read ({str(error).splitlines()[0][:160]})"
-        ) from None
+        raise UserError(f"{config}: the run's configuration cannot be read ({first_line(error)})") from None
     if not isinstance(settings, dict):
         raise UserError(f"{config}: expected a run's configuration, got {type(settings).__name__}")
     return settings
@@ -137,7 +134,8 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
         parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
         student: TextEncoder = parser.instantiate(parsed).student
     except ArgumentError as error:
-        raise UserError(f"{config}: the student cannot be rebuilt: {one_line(str(error), error)}") from None
+        reason = user_error(error) or " ".join(str(error).split())[:600]
+        raise UserError(f"{config}: the student cannot be rebuilt: {reason}") from None
     if KEY in loaded:
         trained = [PREFIX + name for name, p in student.named_parameters() if p.requires_grad]
         check_base(student, loaded, trained, str(checkpoint))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_embed.encoders.pretrained import require_weights
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -55,9 +55,7 @@ def load_backbone(
                 folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
             )
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"model '{model}': its weights could not be loaded ({str(error).strip().splitlines()[0][:160]})"
-            ) from None
+            raise UserError(f"model '{model}': its weights could not be loaded ({first_line(error)})") from None
         finally:
             logging.set_verbosity(verbosity)
             logging.enable_progress_bar()
@@ -106,9 +104,7 @@ def _config(model: str, folder: Path, rope_theta: float | None, dropout: float |
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"model '{model}': its config could not be read ({str(error).strip().splitlines()[0][:160]})"
-        ) from None
+        raise UserError(f"model '{model}': its config could not be read ({first_line(error)})") from None
     if rope_theta is not None:
         _set_rope_theta(config, rope_theta, model)
     config.use_cache = False

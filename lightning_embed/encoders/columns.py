@@ -25,12 +25,14 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     if someone and not missing and teacher is not None:
         teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:
-        found = split(teacher, batch.teacher, missing)
+        found = encode_columns(teacher, batch.teacher, missing)
         vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}
     return vectors
 
 
-def split(encoder: Callable[[Tokens], Tensor], columns: Mapping[str, Tokens], roles: list[str]) -> dict[str, Tensor]:
+def encode_columns(
+    encoder: Callable[[Tokens], Tensor], columns: Mapping[str, Tokens], roles: list[str]
+) -> dict[str, Tensor]:
     """Encodes several columns in one go and gives each its vectors: role -> (n, D).
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 PIP = "pip:"
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
@@ -74,7 +74,7 @@ def _from_hub(model: str) -> Path:
     except (
         Exception
     ) as error:  # the hub's client raises many kinds: no network, no such repository, gated, a malformed id
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"model '{model}': neither a folder nor a model that could be fetched from the Hugging Face hub ({reason})"
         ) from None

@@ -14,7 +14,7 @@ import torch
 
 from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 from lightning_embed.export.adapters import TASKS
 from lightning_embed.utils.hashing import contents_hash
 
@@ -187,7 +187,7 @@ def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTran
             str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
         )
     except Exception as error:  # a broken folder fails in as many ways as there are files
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = first_line(error, 200)
         raise UserError(f"model '{model}': {folder} does not load ({reason})") from None
     finally:
         logging.enable_progress_bar()
@@ -227,7 +227,5 @@ def _merge(body: Any, folder: Path, base: str) -> None:
     try:
         adapted: Any = PeftModel.from_pretrained(body.model, str(folder))
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"adapter '{folder}': does not fit on {base} ({str(error).strip().splitlines()[0][:160]})"
-        ) from None
+        raise UserError(f"adapter '{folder}': does not fit on {base} ({first_line(error)})") from None
     body.model = adapted.merge_and_unload()

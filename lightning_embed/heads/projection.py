@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 PRIOR = 1e-3
 """Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
@@ -144,7 +144,7 @@ def read_projection(path: Path) -> dict[str, Tensor]:
             whole = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
             state = {name: whole[f"projection.{name}"] for name in ("weight", "bias") if f"projection.{name}" in whole}
     except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise UserError(f"projection: {file} cannot be read ({str(error).splitlines()[0][:160]})") from None
+        raise UserError(f"projection: {file} cannot be read ({first_line(error)})") from None
     if set(state) != {"weight", "bias"}:
         raise UserError(f"projection: expected weight and bias in {file}, got {', '.join(state) or 'none'}")
     return state

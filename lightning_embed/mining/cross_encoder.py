@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.encoders.pretrained import locate, require_weights
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.hashing import config_hash, weights_hash
 
 Rate = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
@@ -43,7 +43,7 @@ def load_cross_encoder(model: str, device: str) -> Rate:
             str(folder), device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+        reason = first_line(error)
         raise UserError(f"cross_encoder '{model}': it could not be loaded ({reason})") from None
     if encoder.num_labels != 1:
         raise UserError(f"cross_encoder '{model}': expected a model with 1 score a pair, it gives {encoder.num_labels}")

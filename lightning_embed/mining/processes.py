@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from typing import Any
 
 from lightning_embed.errors import UserError
@@ -11,12 +12,13 @@ class Companions:
     """The processes of the other shards, which read the same command line.
 
     Args:
+        run: The command, a function of a module; each process calls it with the arguments and its own `--shard`.
         arguments: What follows the command's name.
         shards: How many processes there are, this one included.
     """
 
-    def __init__(self, arguments: list[str] | None = None, shards: int = 1) -> None:
-        self.arguments, self.shards = arguments or [], shards
+    def __init__(self, run: Callable[[list[str]], None], arguments: list[str], shards: int) -> None:
+        self.run, self.arguments, self.shards = run, arguments, shards
         self._started: list[Any] = []
         self._parent = multiprocessing.parent_process()
 
@@ -28,7 +30,7 @@ class Companions:
         _set_threads(threads)
         context = multiprocessing.get_context("spawn")
         for shard in range(1, self.shards):
-            process = context.Process(target=_run, args=(self.arguments, shard, threads), daemon=True)
+            process = context.Process(target=_run, args=(self.run, self.arguments, shard, threads), daemon=True)
             process.start()
             self._started.append(process)
 
@@ -49,9 +51,7 @@ class Companions:
             process.join()
 
 
-def _run(arguments: list[str], shard: int, threads: int) -> None:
-    from lightning_embed.mining.run import run
-
+def _run(run: Callable[[list[str]], None], arguments: list[str], shard: int, threads: int) -> None:
     os.environ["LOCAL_RANK"] = str(shard)  # notes are for the first to tell
     _set_threads(threads)
     run([*arguments, "--shard", str(shard)])

@@ -1,8 +1,8 @@
-"""`python -m lightning_embed mine`: hard negatives for a source, found by a model."""
+"""Finds hard negatives for a source with a model."""
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.sources.bad_rows import BadRows
@@ -20,7 +20,6 @@ from lightning_embed.mining.rules import FATES, Rules
 from lightning_embed.mining.search import IndexKind, plan_index
 from lightning_embed.mining.vectors import embed_with, identity, title
 from lightning_embed.mining.work import Work
-from lightning_embed.tools import ToolParser, run_tool
 from lightning_embed.utils.notes import note
 
 
@@ -104,8 +103,7 @@ def mine(
     rules = Rules(
         range_min, range_max, max_score, min_score, absolute_margin, relative_margin, num_negatives, sampling_strategy
     )
-    companions = companions or Companions()
-    _check(shards, shard, companions.shards, recall, max_memory_gb)
+    _check(shards, shard, companions.shards if companions else 1, recall, max_memory_gb)
     if target.exists() and not overwrite:
         raise UserError(f"--out: {target} is there already; delete it, give another name, or --overwrite true")
     bad_rows = BadRows(on_bad_row, max_bad_share)
@@ -114,7 +112,7 @@ def mine(
         None if corpus is None else open_source(corpus, (ANCHOR,), bad_rows),
     )
     kept = Path(work) if work else target.with_name(target.name + ".work")
-    share = Work(kept, shard or 0, shards, companions.alive)
+    share = Work(kept, shard or 0, shards, companions.alive if companions else lambda: None)
     if share.first:
         _tell_size(pairs)
         if bad_rows.found:
@@ -124,7 +122,8 @@ def mine(
     where = device or _device(share.shard)
     name_of, stamp = title(teacher), identity(teacher)
     embed = embed_with(teacher.to(where), open_lookup(teacher, teacher_store))
-    companions.start()
+    if companions is not None:
+        companions.start()
     documents, anchors = (
         stages.vectors(share, name, texts, embed, name_of, teacher.dim, precision, stamp)
         for name, texts in (("documents", pairs.corpus), ("anchors", pairs.anchors))
@@ -198,33 +197,3 @@ def _device(shard: int) -> str:
     import torch
 
     return f"cuda:{shard % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-
-
-def parser() -> ToolParser:
-    """The command's settings, which are the arguments of `mine`."""
-    made = ToolParser(
-        prog="python -m lightning_embed mine",
-        allow_abbrev=False,
-        description="Finds hard negatives for a source's pairs.",
-    )
-    made.add_argument("--config", action="config", help="settings as YAML")
-    made.add_function_arguments(mine, skip={"companions"})
-    return made
-
-
-def run(arguments: list[str]) -> None:
-    """Runs the command, and the processes of its other shards.
-
-    Args:
-        arguments: What follows its name.
-    """
-
-    def shared(**settings: Any) -> None:
-        alone = settings["shard"] is not None
-        companions = Companions(arguments, 1 if alone else settings["shards"])
-        try:
-            mine(**settings, companions=companions)
-        finally:
-            companions.stop()
-
-    run_tool(parser(), shared, arguments, "the same command goes on where it was")

@@ -36,13 +36,13 @@ def export_adapters(finished: Sequence[Job], folder: Path) -> None:
     Raises:
         UserError: One does not load, or the folder cannot be written.
     """
-    from lightning_embed.export_command import export
+    from lightning_embed.export.run import export_model
 
     for base, jobs in adapters(finished).items():
         keys, out = {job.name: job.key for job in jobs}, folder / base
         if len(jobs) < 2 or _made_of(out) == keys:
             continue
-        export([f"{job.name}={checkpoint(job)}" for job in jobs], str(out), overwrite=True)
+        export_model([f"{job.name}={checkpoint(job)}" for job in jobs], str(out), overwrite=True)
         (out / STAGES).write_text(json.dumps(keys, indent=1), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`python -m lightning_embed recipe`: a chain of stages, from pretrained weights to an adapter for each task, and how good they are."""
+"""Trains a chain of stages, from pretrained weights to an adapter for each task, and scores them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,13 @@ from typing import Any
 
 from lightning_embed.errors import UserError
 from lightning_embed.recipe.chain import Job, Stage, jobs
-from lightning_embed.tools import ToolParser, run_tool
+from lightning_embed.utils.formatting import duration
 
 PRECISIONS = ("float32", "int8", "binary")
 """The columns of the tables at the end."""
 
 
-def parser() -> ToolParser:
-    """The command's arguments, which are those of `recipe`."""
-    made = ToolParser(
-        prog="python -m lightning_embed recipe",
-        usage="python -m lightning_embed recipe CHAIN.yaml [--key value ...]",
-        description="Trains a chain of stages, each from the student of an earlier one, and scores them. Goes on where it was stopped.",
-    )
-    made.add_argument("--config", action="config", help="the chain as YAML, e.g. examples/recipe/demo.yaml")
-    made.add_function_arguments(recipe)
-    return made
-
-
-def run(arguments: list[str]) -> None:
-    """Runs the command.
-
-    Args:
-        arguments: What follows its name: the chain's file, and settings that count more than what it says.
-    """
-    first = [] if not arguments or arguments[0].startswith("-") else ["--config", arguments[0]]
-    run_tool(parser(), recipe, first + arguments[len(first) // 2 :], "the same command goes on where it was")
-
-
-def recipe(
+def run_recipe(
     stages: list[Stage],
     folder: str = "runs/recipe",
     data: str = "python-docs",
@@ -138,16 +116,3 @@ def _finished(job: Job) -> bool:
 
 def _say(job: Job, text: str) -> None:
     print(f"{job.name:<15} {text}", file=sys.stdout, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `48 s`, `3 min 5 s`, `2 h 10 min`.
-
-    Args:
-        seconds: How many.
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

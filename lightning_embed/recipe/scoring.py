@@ -59,8 +59,8 @@ def score(
     Raises:
         UserError: A task or precision is unknown, or a model does not load.
     """
-    from lightning_embed.evaluate_command import checked_precisions, evaluation_of, quiet
     from lightning_embed.evaluation.reports.task_report import ScoredModel
+    from lightning_embed.evaluation.run import checked_precisions, evaluation_of, quiet
     from lightning_embed.evaluation.tasks.grid import GridResult, evaluate_grid, grid_dims
     from lightning_embed.evaluation.tasks.local import read_tasks
 

@@ -87,7 +87,7 @@ def stages_table(summary: Summary) -> Table:
     Args:
         summary: What to say.
     """
-    from lightning_embed.recipe.run import duration
+    from lightning_embed.utils.formatting import duration
 
     rows = [
         [

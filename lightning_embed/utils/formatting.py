@@ -50,3 +50,16 @@ def share(part: float) -> str:
     if 0 < part < 0.001:
         return "< 0.1 %"
     return f"{100 * part:.0f} %" if part == 0 or part >= 0.0995 else f"{100 * part:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `48 s`, `3 min 5 s`, `2 h 10 min`.
+
+    Args:
+        seconds: How many.
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -23,7 +23,7 @@ from lightning_embed.datamodules.teacher_store.store import TeacherStore, conten
 from lightning_embed.datamodules.teacher_texts import all_columns
 from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.encoders.text_encoder import TextEncoder
-from tests.test_cli import config, losses, run
+from tests.cli.test_fit import config, losses, run
 from tests.toys import toy_folder, toy_pairs
 
 ROOT = Path(__file__).resolve().parents[2]

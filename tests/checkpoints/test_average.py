@@ -11,7 +11,7 @@ import yaml
 
 from lightning_embed.checkpoints.averaging import average
 from lightning_embed.errors import UserError
-from tests.test_cli import config, losses, run, start
+from tests.cli.test_fit import config, losses, run, start
 
 
 def states(file: Path) -> dict[str, torch.Tensor]:

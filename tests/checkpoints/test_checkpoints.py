@@ -19,7 +19,7 @@ from lightning_embed.checkpoints.student import load_student, read_checkpoint
 from lightning_embed.distributed.sharded_checkpoint import OPTIMIZER, WEIGHTS, save
 from lightning_embed.errors import UserError
 from lightning_embed.utils.atomic import save_whole
-from tests.test_cli import ROOT, config, run, start
+from tests.cli.test_fit import ROOT, config, run, start
 
 TEXTS = ["w1 w2", "w3 w4 w5 w6", "w7"]
 

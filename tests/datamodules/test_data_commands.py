@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.forked_runs import steps_of
-from tests.test_cli import config, refused, run
+from tests.cli.test_fit import config, refused, run
 from tests.toys import toy_pairs
 
 LONG = " ".join(f"w{i}" for i in range(30))

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import pytest
 
 from lightning_embed.errors import UserError
-from tests.test_cli import config, losses, run, start
+from tests.cli.test_fit import config, losses, run, start
 
 
 class FailAt(L.Callback):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightning_embed.batch import TokenBatch, Tokens, text_key
+from lightning_embed.cli.doctor import devices
 from lightning_embed.datamodules.plan import Plan
 from lightning_embed.doctor.batches import chunks_of, negatives_seen, padding_share, repeated_rows, turns_of
-from lightning_embed.doctor.command import devices
 from lightning_embed.losses import InfoNCE
 
 

@@ -14,7 +14,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.losses import InfoNCE, LossTerm, RelationalDistillation
 from lightning_embed.module import EmbeddingModule
-from tests.test_cli import config, losses, refused, run
+from tests.cli.test_fit import config, losses, refused, run
 from tests.toys import toy_folder, toy_pairs
 
 ADAPTER = {"rank": 4, "alpha": 8, "dropout": 0.1}
@@ -270,7 +270,7 @@ def test_losses_that_rest_do_not_stop_ddp(job: dict, tmp_path: Path) -> None:
     terms["nce"]["weight"], terms["distill"]["weight"] = {0: 1, 2: 0}, {0: 0, 2: 1}
     two = {"devices": 2, "strategy": "ddp", "max_steps": 4}
     job["trainer"] |= two
-    from tests.test_cli import start
+    from tests.cli.test_fit import start
 
     process = start(job, tmp_path, "--report.enabled", "false")
     said, _ = process.communicate(timeout=120)

@@ -24,7 +24,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.export.folder import export_encoder, verify_export
 from lightning_embed.heads import Pooling, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
-from tests.test_cli import config, losses, refused, run
+from tests.cli.test_fit import config, losses, refused, run
 from tests.toys import FAMILIES, toy_folder
 
 REFUSED = ("mpnet",)

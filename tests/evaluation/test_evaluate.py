@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from tests.test_cli import config, run
+from tests.cli.test_fit import config, run
 from tests.toys import WORDS, toy_folder
 
 
@@ -317,7 +317,7 @@ def test_prompts_go_by_role(tmp_path: Path, student: Path) -> None:
 def test_the_callback_gives_the_grid_of_evaluate_and_leaves_training_alone(
     tmp_path: Path, teacher: Path, student: Path, pairs: Path
 ) -> None:
-    from tests.test_cli import losses
+    from tests.cli.test_fit import losses
 
     folder = beir(tmp_path / "beir")
     job = config(teacher, student, pairs, tmp_path / "run")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_embed.encoders.pretrained import TASK_TYPES
-from tests.test_cli import config, run
+from tests.cli.test_fit import config, run
 
 TEXTS = [" ".join(f"w{(i * j) % 190}" for j in range(1, 2 + i % 12)) for i in range(24)]
 
@@ -156,10 +156,10 @@ def test_dense_gives_vectors_in_the_teachers_space_only_if_asked(trained: Path, 
 def test_an_export_that_differs_is_an_error_and_leaves_nothing(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lightning_embed import export_command
+    from lightning_embed.export import run as export_run
 
     monkeypatch.setattr(
-        export_command, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5
+        export_run, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5
     )
     said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
     assert (

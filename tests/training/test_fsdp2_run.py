@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_embed.export.folder import export_encoder
-from tests.test_cli import config, losses, run, start
+from tests.cli.test_fit import config, losses, run, start
 from tests.toys import toy_folder
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_embed.heads.projection import orthogonal_map
-from tests.test_cli import config, losses, run
+from tests.cli.test_fit import config, losses, run
 
 
 def rotation(size: int) -> Tensor:

@@ -16,8 +16,7 @@ from lightning_embed.datamodules.sources.columns import may_play, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
-from lightning_embed.errors import UserError
-from lightning_embed.utils.notes import user_error
+from lightning_embed.errors import UserError, user_error
 
 READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
 ROW_BY_ROW = ("json", "csv", "tsv")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.datamodules.sources.beir import judgements, one_of
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,7 +55,7 @@ def table(path: Path, columns: Sequence[str]) -> Dataset:
     try:
         read = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
-        cause = str(error.__cause__ or error).strip().splitlines()[0][:160]
+        cause = first_line(error.__cause__ or error)
         raise UserError(f"{path}: expected {kinds[-1][1:]} with the columns {', '.join(columns)}: {cause}") from None
     missing = [name for name in columns if name not in read.column_names]
     if missing:

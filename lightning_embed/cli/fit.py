@@ -1,12 +1,11 @@
 """The command line of fit, cache, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
 
 import logging
-import os
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
@@ -24,24 +23,21 @@ from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.checkpoints.io import CheckpointFiles
+from lightning_embed.cli.cache import add_options, verify_or_import
+from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
+from lightning_embed.cli.run_folder import run_folder
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
-from lightning_embed.run_folder import run_folder
-from lightning_embed.store_tools import add_options, run_tool
-from lightning_embed.tools import fail
 from lightning_embed.training.fsdp2 import check_strategy
-from lightning_embed.utils.notes import one_line, user_error
 
-PRESET = Path(__file__).parent / "presets" / "quickstart.yaml"
+PRESET = Path(__file__).parents[1] / "presets" / "quickstart.yaml"
 
 
-class Parser(LightningArgumentParser):
-    """A parser that says what is wrong in one line."""
+class FitParser(LightningArgumentParser):
+    """Lightning's parser, which reports a mistake in one line."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints one line and exits with code 2."""
-        fail(one_line(message, ex))
+    error = exit_in_one_line
 
 
 class EmbedCLI(LightningCLI):
@@ -93,7 +89,7 @@ class EmbedCLI(LightningCLI):
         """Settles the run's folder, and what hangs on it; does what needs no model."""
         config = self.config[self.command]
         if self.command == "cache":
-            if run_tool(config):
+            if verify_or_import(config):
                 raise SystemExit(0)
             return
         check_strategy(config.trainer.strategy, config.trainer.precision)
@@ -177,7 +173,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
             trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            parser_class=Parser,
+            parser_class=FitParser,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
             load_from_checkpoint_support=False,
@@ -186,7 +182,8 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        message = _in_one_line(error)
+        message = error_line(error)
+        message = message and message + _where(error)
         if is_one_of_several():
             leave_after(error, message, getattr(cli.started and cli.started.strategy.launcher, "procs", []))
         if message is None:
@@ -194,17 +191,9 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         fail(message)
 
 
-def _in_one_line(error: Exception) -> str | None:
-    """A user's mistake, or what the machine refused, in one line; None for an error that is ours."""
-    mistake = user_error(error)  # jsonargparse wraps what a constructor raises
-    if mistake is not None:
-        return str(mistake)
-    if isinstance(error, OSError) and error.errno is not None and not os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
-        return f"{error.strerror}: {error.filename or 'while writing the run'}" + _where(error)
-    return None
-
-
-def _where(error: OSError) -> str:
-    """What was being done, in the words of the innermost frame of ours."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "lightning_embed" in f.filename]
-    return f" (in {frames[-1].name})" if frames else ""
+def _where(error: BaseException | None) -> str:
+    """The function of ours in which the machine refused something, for a message."""
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__ if error else None) if "lightning_embed" in f.filename
+    ]
+    return f" (in {frames[-1].name})" if frames and isinstance(error, OSError) else ""

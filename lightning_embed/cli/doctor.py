@@ -12,8 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from lightning_embed.callbacks.loss_schedule import LossSchedule
-from lightning_embed.cli import EmbedCLI
-from lightning_embed.cli import run as run_cli
+from lightning_embed.cli.fit import EmbedCLI
+from lightning_embed.cli.fit import run as run_cli
 from lightning_embed.doctor.page import print_diagnosis
 from lightning_embed.doctor.run import Run, examine
 from lightning_embed.doctor.store import check_store
@@ -142,6 +142,6 @@ def run(arguments: list[str]) -> None:
     """Runs `doctor`.
 
     Args:
-        arguments: The command line, the command first.
+        arguments: What follows its name.
     """
-    run_cli(arguments, DoctorCLI)
+    run_cli(["doctor", *arguments], DoctorCLI)

@@ -40,7 +40,7 @@ def add_options(parser: LightningArgumentParser) -> None:
     )
 
 
-def run_tool(config: Any) -> bool:
+def verify_or_import(config: Any) -> bool:
     """Does what `--verify` or `--import` ask for; returns whether one of them was given.
 
     Args:

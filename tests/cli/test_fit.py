@@ -18,7 +18,7 @@ from tests import commands
 from tests.toys import toy_folder, toy_pairs
 
 Fit = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(teacher: Path, student: Path, pairs: Path, run: Path) -> dict:

@@ -1,4 +1,4 @@
-"""`python -m lightning_embed export`: a checkpoint's student as a folder that other programs read."""
+"""Exports a checkpoint's student as a folder that other programs read, and proves it."""
 
 from __future__ import annotations
 
@@ -13,41 +13,13 @@ from typing import TYPE_CHECKING, Any
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.errors import UserError
 from lightning_embed.export.texts import read_texts, standard_texts
-from lightning_embed.tools import ToolParser, run_tool
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.text_encoder import TextEncoder
     from lightning_embed.heads import Projection
 
 
-def parser() -> ToolParser:
-    """The command's arguments, which are those of `export`."""
-    made = ToolParser(
-        prog="python -m lightning_embed export",
-        description="Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
-    )
-    made.add_argument("--config", action="config", help="settings as YAML")
-    made.add_argument(
-        "checkpoint",
-        type=str,
-        nargs="+",
-        help="a .ckpt of a run, a file or a sharded folder, or the folder of a model; TASK=CHECKPOINT for several adapters",
-    )
-    made.add_argument("out", type=str, help="folder to write")
-    made.add_function_arguments(export, skip={"checkpoint", "out"})
-    return made
-
-
-def run(arguments: list[str]) -> None:
-    """Runs the command.
-
-    Args:
-        arguments: What follows its name.
-    """
-    run_tool(parser(), export, arguments, "nothing was left behind")
-
-
-def export(
+def export_model(
     checkpoint: list[str],
     out: str,
     dim: int | None = None,

@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_embed"
 LINKS = ("losses", "heads", "datamodules")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
