@@ -22,6 +22,8 @@ from lightning_embed.utils.hashing import weights_hash
 
 NAME = "default"
 """peft's name of a model's only adapter."""
+ADAPTERS_FOLDER = "adapters"
+"""Folder, within an exported model's, of one peft folder for each task."""
 
 
 @dataclass

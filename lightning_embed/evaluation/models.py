@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student
+from lightning_embed.encoders.lora import ADAPTERS_FOLDER
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
-from lightning_embed.export.adapters import TASKS
 from lightning_embed.utils.hashing import contents_hash
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
         raise UserError(
             f"{folder / 'adapter_config.json'}: expected JSON with base_model_name_or_path ({error})"
         ) from None
-    if folder.parent.name == TASKS and (folder.parents[1] / "modules.json").is_file():
+    if folder.parent.name == ADAPTERS_FOLDER and (folder.parents[1] / "modules.json").is_file():
         base = str(folder.parents[1])
     if not Path(base).is_dir():
         _announce(base)

@@ -12,14 +12,11 @@ import numpy as np
 
 from lightning_embed.checkpoints.student import load_student
 from lightning_embed.encoders.copies import merged, without_adapter
-from lightning_embed.encoders.lora import NAME, is_adapters
+from lightning_embed.encoders.lora import ADAPTERS_FOLDER, NAME, is_adapters
 from lightning_embed.encoders.pretrained import PIP
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export.folder import export_encoder, run_new
-
-TASKS = "adapters"
-"""Folder, within a model's, of one peft folder for each task."""
 
 
 def write_peft(encoder: TextEncoder, folder: Path, base: str) -> None:
@@ -135,7 +132,7 @@ def export_tasks(tasks: Mapping[str, TextEncoder], folder: Path) -> None:
     first = next(iter(tasks.values()))
     export_encoder(without_adapter(first), folder)
     for task, encoder in tasks.items():
-        write_peft(encoder, folder / TASKS / task, base_name(encoder))
+        write_peft(encoder, folder / ADAPTERS_FOLDER / task, base_name(encoder))
 
 
 _LOAD = """
@@ -180,7 +177,7 @@ def usage_of_tasks(name: str, tasks: Sequence[str]) -> list[str]:
         "",
         "```python",
         f'model = SentenceTransformer("{name}")  # this folder\'s path',
-        f'model.load_adapter("{name}/{TASKS}/{tasks[0]}", adapter_name="{tasks[0]}")  # so too the others',
+        f'model.load_adapter("{name}/{ADAPTERS_FOLDER}/{tasks[0]}", adapter_name="{tasks[0]}")  # so too the others',
         f'model.set_adapter("{tasks[0]}")  # and so on, whenever the task is another',
         "```",
         "",
