@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed.batch import TokenBatch
-from lightning_embed.distributed.collectives import most
+from lightning_embed.distributed.collectives import max_over_ranks
 from lightning_embed.utils.notes import note
 
 
@@ -66,7 +66,7 @@ class Throughput(L.Callback):
         """Counts a batch, and logs every so many."""
         if not self._measured and trainer.global_step >= self._first:
             self._measured = True
-            peak = most(peak_bytes(pl_module.device), pl_module.device) / 1e9
+            peak = max_over_ranks(peak_bytes(pl_module.device), pl_module.device) / 1e9
             for logger in trainer.loggers:
                 logger.log_metrics({"memory/peak_gb": peak}, step=trainer.global_step - 1)
             note(f"the first step is done; until now at most {peak:.2f} GB of memory were taken on a device")

@@ -48,8 +48,8 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(part, FSDPModule) for part in module.modules())
 
 
-def most(count: int, device: torch.device) -> int:
-    """The greatest of all ranks' counts.
+def max_over_ranks(count: int, device: torch.device) -> int:
+    """The greatest of all ranks' counts; without a process group, the count itself.
 
     Args:
         count: This rank's.

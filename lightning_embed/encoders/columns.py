@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_embed.batch import ANCHOR, TokenBatch, Tokens
-from lightning_embed.distributed.collectives import most
+from lightning_embed.distributed.collectives import max_over_ranks
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
     missing = [role for role in roles if role not in vectors]
     anchor = batch.student[ANCHOR]
-    someone = most(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    someone = max_over_ranks(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
     if someone and not missing and teacher is not None:
         teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_embed.batch import Tokens
-from lightning_embed.distributed.collectives import is_sharded, most
+from lightning_embed.distributed.collectives import is_sharded, max_over_ranks
 from lightning_embed.encoders.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
 from lightning_embed.encoders.chunks import CPU_FORWARD_COST, FORWARD_COST, plan_chunks
 from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_identity, is_adapters
@@ -158,7 +158,7 @@ class TextEncoder(nn.Module):
         listed = lengths.tolist()
         plan = plan_rows(listed, self.max_tokens) if packed else plan_chunks(listed, self.max_tokens, cost)
         # Ranks that share weights meet in every forward: one with fewer goes on with a token that counts for nothing.
-        forwards = max(1, most(len(plan), tokens.ids.device) if is_sharded(self) else len(plan))
+        forwards = max(1, max_over_ranks(len(plan), tokens.ids.device) if is_sharded(self) else len(plan))
         parts = [run(tokens.ids, starts[order[rows]], lengths[rows]) for rows in plan]
         nothing, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
         parts += [run(nothing.to(self.device), nothing, one)[:0] for _ in range(forwards - len(plan))]

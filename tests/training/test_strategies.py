@@ -180,7 +180,9 @@ def test_a_rank_whose_teacher_vectors_are_stored_runs_a_sharded_teacher_with_the
     stored = {role: torch.ones(2, 48) for role in tokens}
     batch = TokenBatch(tokens, tokens, teacher_vectors=stored)
     assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == []
-    monkeypatch.setattr("lightning_embed.encoders.columns.most", lambda count, device: 1)  # another rank lacks some
+    monkeypatch.setattr(
+        "lightning_embed.encoders.columns.max_over_ranks", lambda count, device: 1
+    )  # another rank lacks some
     assert teacher_vectors(frozen, batch, tokens).keys() == stored.keys() and calls == [0]
 
 
