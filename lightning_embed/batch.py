@@ -196,7 +196,7 @@ class EmbeddingBatch:
     label: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) class of each text."""
     document: dict[str, Tensor] = field(default_factory=dict)
-    """Role -> (n,) int64 id of the document that each text is of; texts of one document are no negatives of each other."""
+    """Role -> (n,) int64 id of the document that each text is of; texts of one document must not count as negatives of each other."""
     source: str = ""
     """The source's name, for messages."""
     step: int = 0

@@ -16,7 +16,7 @@ class WarmupSchedule(LRScheduler):
         decay: How it falls afterwards: `constant` (not at all), `linear` or `cosine`.
         total_steps: Where it has fallen to `final`; None: the trainer's max_steps.
         final: Share of the full rate that is left at the end, 0 to 1.
-        last_epoch: Step that it stands at; -1 to begin.
+        last_epoch: Step that it is at; -1 at the start.
     """
 
     def __init__(

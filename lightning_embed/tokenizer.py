@@ -119,7 +119,7 @@ class TextTokenizer:
 
         Args:
             text: The text.
-            role: Whose prompt will stand before each piece.
+            role: Whose prompt will precede each piece.
             max_length: Tokens of a piece; None: the tokenizer's max_length.
         """
         limit = min(max_length or self.max_length, self.max_length)

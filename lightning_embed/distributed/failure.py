@@ -1,7 +1,7 @@
-"""How a run of several processes ends when one of them fails: the error is told once, and no process waits for another.
+"""How a run of several processes ends when one of them fails: the error is reported once, and no process waits for another.
 
-The first that fails puts its exit code into a file of the run's folder, tells its error, and stays until the others have seen the file.
-Each of them looks for it all the while, even where it waits in an exchange that will never end, and leaves without a word.
+The first that fails puts its exit code into a file of the run's folder, reports its error, and stays until the others have seen the file.
+Each of them looks for it all the while, even where it waits in an exchange that will never end, and exits silently.
 """
 
 import os
@@ -21,7 +21,7 @@ import lightning.pytorch as L
 from lightning_embed.distributed.collectives import rank, world_size
 
 RUN_FOLDER = "LIGHTNING_EMBED_RUN"
-"""Environment variable by which rank 0 tells the processes that it starts which folder the run has."""
+"""Environment variable in which rank 0 gives the run's folder to the processes that it starts."""
 NOTE = ".failed"
 EVERY = 0.5
 """Seconds between two looks for the file."""
@@ -64,18 +64,20 @@ def is_one_of_several() -> bool:
 
 
 def leave_after(error: Exception, message: str | None, started: Iterable[subprocess.Popen[bytes]]) -> NoReturn:
-    """Ends this process, one of several: tells its error if it is the first that failed, and waits for nobody.
+    """Ends this process, one of several: reports its error if it is the first that failed, and waits for nobody.
 
     Args:
         error: What was raised.
-        message: It in one line, if it is no fault of ours; else its traceback is printed.
+        message: The error in one line, if it is a user's mistake or the machine's refusal; None: its traceback is printed.
         started: Processes that this one started; they are killed if they are there still.
     """
     if message is None and isinstance(error, RuntimeError) and LOST.search(str(error)):
         until = time.monotonic() + PATIENCE
         while _code_of_the_first() is None and time.monotonic() < until:
             time.sleep(EVERY)
-        message = f"rank {rank()} lost the others: one of them ended without a word (killed, or out of memory?)"
+        message = (
+            f"rank {rank()} lost the others: one of them ended without an error message (killed, or out of memory?)"
+        )
     code = 1 if message is None else 2
     if not _is_first(code):
         _leave(_code_of_the_first() or code)

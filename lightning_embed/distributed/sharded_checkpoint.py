@@ -1,8 +1,8 @@
 """A checkpoint that is a folder: each rank writes its shards, and any number of ranks, or one process, reads them.
 
 The layout is Lightning's: `.metadata` and `*.distcp` of torch.distributed.checkpoint hold tensors, named `state_dict.NAME` and
-`optimizer_0.state.NAME.exp_avg`; `meta.pt` holds all else. torch's own reader unpickles `.metadata`, whatever that does; the one here
-makes tables of tensors of it and nothing else.
+`optimizer_0.state.NAME.exp_avg`; `meta.pt` holds all else. torch's own reader unpickles `.metadata`, which can run any code; the one here
+accepts tables of tensors and nothing else.
 """
 
 import os
@@ -47,7 +47,7 @@ class _Table(pickle.Unpickler):
         found = super().find_class(module, name) if known or module == "torch" else None
         if known or isinstance(found, torch.dtype):
             return found
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in it")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in it")
 
 
 class TensorReader(dcp.FileSystemReader):
@@ -75,7 +75,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -
     """Writes a checkpoint; every rank calls it, and the folder is there whole or not at all.
 
     Args:
-        folder: Where; what stands there is replaced.
+        folder: Where; an existing checkpoint is replaced.
         tensors: Name -> this rank's tensor; sharded ones are written by their owners.
         rest: Plain values and tensors that are not sharded; rank 0's are written.
     """
@@ -167,7 +167,7 @@ def shard_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> Non
     """Loads an optimizer's whole state into one over sharded weights: each rank takes its shards.
 
     Args:
-        saved: What `optimizer.state_dict()` gave on whole weights; parameters are told by their order.
+        saved: What `optimizer.state_dict()` gave on unsharded weights; parameters are matched by their order.
         optimizer: The optimizer.
     """
     own = zip(_names(saved), _parameters(optimizer), strict=True)
@@ -211,7 +211,7 @@ def _open(folder: Path) -> tuple[Metadata, dict[str, Any]]:
     try:
         rest: dict[str, Any] = torch.load(folder / META, map_location="cpu", weights_only=True)
         return TensorReader(folder).read_metadata(), rest
-    except Exception as error:  # whatever a torn or foreign file makes of itself
+    except Exception as error:  # a torn or foreign file can raise anything
         raise _unreadable(folder, error) from None
 
 

@@ -18,7 +18,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def unshard(value: Any) -> Any:
-    """A tensor whole, on the CPU; what is no tensor, as it is. Every rank must call it.
+    """A tensor with all its entries, on the CPU; anything but a tensor is returned as it is. Every rank must call it.
 
     Args:
         value: Anything.

@@ -96,7 +96,7 @@ def load_model(
 
 
 def from_encoder(encoder: TextEncoder, name: str, fingerprint: str) -> EvaluatedModel:
-    """A `TextEncoder` for evaluation; its prompts are by role alone, and texts that are no queries have the document's.
+    """A `TextEncoder` for evaluation; its prompts are by role alone, and all texts but queries get the document prompt.
 
     Args:
         encoder: The encoder, on the device where it is to run.
@@ -194,7 +194,7 @@ def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTran
 
 
 def _adapter(name: str, folder: Path, device: str, batch_size: int) -> EvaluatedModel:
-    """A peft adapter on its base: that of the model whose `adapters/` it stands in, or the one that its config names.
+    """A peft adapter on its base: that of the model whose `adapters/` it lies in, or the one that its config names.
 
     A folder that says how texts are read (modules.json) is read so, another one as its base is.
     """

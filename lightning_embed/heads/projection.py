@@ -136,7 +136,9 @@ def read_projection(path: Path) -> dict[str, Tensor]:
 
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"projection: weights: expected {FILE} in a run's folder, or a checkpoint; there is no {file}")
+        raise UserError(
+            f"projection: weights: expected {FILE} in a run's folder, or a checkpoint; {file} does not exist"
+        )
     try:
         if file.suffix == ".safetensors":
             state = load_file(file)
@@ -151,7 +153,7 @@ def read_projection(path: Path) -> dict[str, Tensor]:
 
 
 def write_projection(state: dict[str, Tensor], folder: Path) -> None:
-    """Writes W and b for a run that is to go on from them.
+    """Writes W and b for a later run that starts from them.
 
     Args:
         state: ψ's state dict, whole.

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def in_float32(function: F) -> F:
-    """Runs a function of tensors in float32 (float64 stays), whatever the inputs' dtype and autocast say."""
+    """Runs a function of tensors in float32 (float64 stays), regardless of autocast and the inputs' dtype."""
 
     def widen(value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
@@ -53,7 +53,7 @@ def role_names(columns: Sequence[str]) -> tuple[str, ...]:
     """A loss's `columns` argument as a tuple, checked.
 
     Raises:
-        UserError: If one of them is no role, or there is none.
+        UserError: If one of them is not a role, or none is given.
     """
     if isinstance(columns, str) or not columns or not set(columns) <= set(ROLES):
         raise UserError(f"columns must be a list of some of {', '.join(ROLES)}, got {columns!r}")

@@ -20,7 +20,7 @@ def global_orthogonal(vectors: Tensor, variant: Variant = "second_moment") -> Te
         M₂ = 1/(G(G−1)) Σ_{i≠j} (q_i·q_j)²  =  (‖QᵀQ‖²_F − Σ_i ‖q_i‖⁴) / (G(G−1))
         M₁ = 1/(G(G−1)) Σ_{i≠j} q_i·q_j     =  (‖Σ_i q_i‖² − Σ_i ‖q_i‖²) / (G(G−1))
 
-    The right sides need D² memory and one exchange of a D×D matrix, whatever the batch.
+    The right-hand sides need D² memory and one exchange of a D×D matrix, for any batch.
 
     Args:
         vectors: (n, D) this rank's rows, of any length; they are normalised here.

@@ -82,7 +82,7 @@ def info_nce(
         documents: (M, D) vectors of any length: the positives and every negative.
         targets: (B,) each anchor's own document; None: document i is anchor i's.
         temperature: τ > 0, a number or a scalar tensor.
-        ignore: Documents that are no negatives; an anchor's own document is never ignored.
+        ignore: Documents left out of the negatives; an anchor's own document is never left out.
 
     Returns:
         Scalar ≥ 0; an anchor that has no negative adds 0 to it.
@@ -108,11 +108,11 @@ class InfoNCE(EmbeddingLoss):
         min_temperature: The least that a learnable τ may become.
         symmetric: Adds the other direction d→q: each positive finds its anchor among all anchors.
         gather: Whether other ranks' documents are negatives too; if not, the loss depends on how rows are spread over ranks.
-        mask_same_text: Whether documents known by their text to fit the anchor are no negatives.
-        mask_same_label: Whether documents of the anchor's label are no negatives (where the batch has labels).
-        mask_same_document: Whether other texts of the positive's document are no negatives (where the batch has document ids).
-        teacher_margin: A document whose teacher cosine with the anchor exceeds the positive's minus this is no negative.
-        teacher_max: A document whose teacher cosine with the anchor exceeds this is no negative.
+        mask_same_text: Whether documents whose text is one of the anchor's positives are left out of the negatives.
+        mask_same_label: Whether documents of the anchor's label are left out of the negatives (where the batch has labels).
+        mask_same_document: Whether other texts of the positive's document are left out of the negatives (where the batch has document ids).
+        teacher_margin: A document whose teacher cosine with the anchor exceeds the positive's minus this is left out of the negatives.
+        teacher_max: A document whose teacher cosine with the anchor exceeds this is left out of the negatives.
     """
 
     def __init__(

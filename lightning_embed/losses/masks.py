@@ -1,4 +1,4 @@
-"""Which documents of a batch are no negatives of an anchor, although they are not its positive."""
+"""Which documents of a batch must not count as negatives of an anchor, although they are not its positive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class FalseNegatives:
     """(B, E) unit vectors of the queries, (M, E) of the documents, and (B,) the cosine above which a document is masked."""
 
     def mask(self, rows: slice) -> Tensor | bool:
-        """(rows, M) bool, true where a document is no negative of the query; False if there are no rules.
+        """(rows, M) bool, true where a document must not count as a negative of the query; False without rules.
 
         Args:
             rows: Which queries.

@@ -44,7 +44,7 @@ class Uniformity(EmbeddingLoss):
         L = ln 1/(B(B−1)) Σ_{i≠j} exp(−t ‖q_i − q_j‖²), added up over the columns
 
     Wang and Isola 2020, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv
-    2005.10242). GOR asks all cosines to be near 0 and costs D² memory; this one goes on pushing beyond 0 and looks mostly at the
+    2005.10242). GOR asks all cosines to be near 0 and costs D² memory; this one keeps pushing beyond 0 and looks mostly at the
     nearest pairs.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 
 def seed_batch(trainer: L.Trainer) -> None:
-    """Lets what a batch draws at random (dropout) hang on the run's seed, the batch's number and the rank alone.
+    """Seeds torch for a batch, so that its dropout depends on the run's seed, the batch's number and the rank alone.
 
     Args:
         trainer: At the start of a batch.

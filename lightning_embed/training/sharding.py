@@ -1,7 +1,7 @@
 """FSDP2: weights sharded over ranks, and whole again on rank 0 where a file is made of them.
 
 Each layer is a group whose weights the ranks gather just before they need them and drop after; the rest of the backbone is one more, and
-each head with something to train another. Shards, gradients and the optimizer's state stay in float32 whatever a forward computes in.
+each head with something to train another. Shards, gradients and the optimizer's state stay in float32, whatever type a forward computes in.
 """
 
 from collections.abc import Iterable

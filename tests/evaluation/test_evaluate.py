@@ -368,7 +368,7 @@ HEAD = "query-id\tcorpus-id\tscore\n"
     ("task", "said"),
     [
         (with_corpus(""), "corpus.jsonl: the file is empty"),
-        (with_corpus('{"_id": "d0", "text": "w1"}\n{"_id": "d0", "text": "w2"}\n'), "line 2: the document id 'd0' stands there twice"),
+        (with_corpus('{"_id": "d0", "text": "w1"}\n{"_id": "d0", "text": "w2"}\n'), "line 2: the document id 'd0' appears twice"),
         (with_corpus('{"_id": "d0"}\n'), "text not found among _id"),
         (with_corpus("{broken\n"), "corpus.jsonl: expected jsonl"),
         (with_judgements(HEAD), "no query has a relevant document"),
@@ -378,7 +378,7 @@ HEAD = "query-id\tcorpus-id\tscore\n"
         (with_judgements(HEAD + "q0\td0\n"), "test.tsv, line 2: expected query-id, corpus-id and a number"),
         (one_class, "at least two classes are needed, got only 'c'"),
         (lambda p: labelled(p / "a.jsonl"), "classification or clustering?"),
-        (lambda p: p / "none.jsonl", "there is no file or folder"),
+        (lambda p: p / "none.jsonl", "no file or folder"),
         (lambda p: "STSBenchmarc", "did you mean STSBenchmark"),
         (lambda p: f"cluster:{labelled(p / 'a.jsonl')}", "unknown kind 'cluster'"),
         (lambda p: lines(p / "s.jsonl", [{"sentence1": "w1", "sentence2": "w2", "score": 1}] * 3), "two different scores"),

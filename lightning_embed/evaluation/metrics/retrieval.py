@@ -22,7 +22,7 @@ __all__ = ["METRICS", "PairRetrieval", "retrieval_scores"]
 def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     """All ranks' rows, for torchmetrics' `dist_sync_fn`.
 
-    torchmetrics stands a flat float tensor in for a rank without rows, and its own gather then meets tensors of different
+    torchmetrics substitutes a flat float tensor for a rank without rows, and its own gather then meets tensors of different
     shape and type. Here such a rank first takes the shape and type of its peers': (0, D) float32, or (0,) int64.
     """
     width = rows.shape[1] if rows.ndim == 2 else 0

@@ -37,7 +37,7 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
         Column -> its steps and values, columns without any value left out.
 
     Raises:
-        UserError: The file cannot be read, has no `step` column, or a cell is no number.
+        UserError: The file cannot be read, has no `step` column, or a cell is not a number.
     """
     curves: dict[str, Curve] = {}
     try:

@@ -82,7 +82,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> Non
     """Writes each (label, colour, x, y) to the right of its point, moved apart where two would overlap.
 
     Args:
-        axes: Their limits must stand when this is called.
+        axes: Their limits must be set before this is called.
         ends: The label, its colour and the point in data coordinates.
     """
     from matplotlib.patheffects import withStroke
@@ -152,7 +152,7 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", t
 def draw_grid(
     axes: Axes, grids: Mapping[str, Sequence[GridRow]], metric: str, colours: Mapping[str, str], legend: bool = True
 ) -> None:
-    """Draws what `plot_grid` draws on axes of one's own.
+    """Draws what `plot_grid` draws, on given axes.
 
     Args:
         axes: Where.

@@ -45,7 +45,7 @@ def table(path: Path, columns: Sequence[str]) -> Dataset:
     from datasets.exceptions import DatasetGenerationError
 
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path}: no such file")
     kinds = [suffix for suffix in path.suffixes if suffix in _FORMATS]
     if not kinds:
         raise UserError(f"{path}: expected a file named *{', *'.join(_FORMATS)}, also with .gz")
@@ -85,7 +85,7 @@ def columns_of(path: Path) -> list[str]:
     try:
         stream = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", streaming=True, **options)
         return list(next(iter(stream), {}))
-    except Exception:  # whatever is wrong with the file is said when it is read for a task
+    except Exception:  # a fault in the file is reported when it is read for a task
         return []
 
 
@@ -97,7 +97,7 @@ def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
         split: Of the judgements; None: test, or the only one.
 
     Raises:
-        UserError: A file or column is missing, the corpus is empty, an id stands twice or in the judgements only, or no query is
+        UserError: A file or column is missing, the corpus is empty, an id appears twice or in the judgements only, or no query is
             judged.
     """
     corpus = _with_ids(_either(folder, "corpus.jsonl"), ("text",), "document")
@@ -113,7 +113,7 @@ def read_beir(folder: Path, split: str | None = None) -> RetrievalData:
 
 
 def read_query_pairs(path: Path) -> RetrievalData:
-    """Reads anchor and positive: each different anchor is a query, each different positive a document, relevant to those it stands beside.
+    """Reads anchor and positive: each different anchor is a query, each different positive a document, relevant to the anchors of its rows.
 
     Args:
         path: As `table` takes it.
@@ -155,7 +155,7 @@ def _with_ids(path: Path, columns: tuple[str, ...], what: str) -> Dataset:
         if row["id"] is None or row["text"] is None:
             raise UserError(f"{path}, line {line}: expected a {what} with _id and text, got {row}")
         if row["id"] in seen:
-            raise UserError(f"{path}, line {line}: the {what} id '{row['id']}' stands there twice")
+            raise UserError(f"{path}, line {line}: the {what} id '{row['id']}' appears twice")
         seen.add(row["id"])
     if what == "document":
         titles = [title or "" for title in read["title"]] if titled else [""] * len(read)

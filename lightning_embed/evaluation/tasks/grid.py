@@ -118,7 +118,8 @@ def evaluate_grid(
             if precision == "binary_rescore" and not _searches(task) and (dim, "binary") in cells:
                 scores.setdefault((dim, precision), {})[name] = scores[(dim, "binary")][name]
                 continue
-            task.rng_state, task.np_rng = copy.deepcopy(state)  # what a cell draws does not hang on the cells before it
+            # a cell's random draws must not depend on the cells before it
+            task.rng_state, task.np_rng = copy.deepcopy(state)
             full = (dim, precision) == (model.dim, "float32")
             score, found = _cell(whole, task, None if full else (dim, precision), _results(task, cache))
             scores.setdefault((dim, precision), {})[name] = score

@@ -143,7 +143,7 @@ def _read(spec: str, shots: int) -> list[AbsTask]:
     path = Path(first).expanduser()
     if not path.exists():
         if kind or second or "/" in first or path.suffix in (".jsonl", ".gz", ".csv", ".tsv", ".parquet"):
-            raise UserError(f"task '{spec}': there is no file or folder {path}")
+            raise UserError(f"task '{spec}': no file or folder {path}")
         return _stock(first)
     return [_local(spec, kind or _guess(spec, path, second), name, path, second, shots)]
 
