@@ -296,7 +296,8 @@ def test_the_second_stage_starts_from_the_firsts_student_and_projection(
     carried = torch.load(tmp_path / "second/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(carried["projection.weight"], state["projection.weight"])
     second["model"]["init_args"]["projection"]["weights"] = str(tmp_path / "none")
-    assert f"there is no {tmp_path / 'none'}" in refused(second, tmp_path, capsys)
+    message = refused(second, tmp_path, capsys)
+    assert f"; {tmp_path / 'none'}" in message and "does not exist" in message
 
 
 def test_the_teacher_gets_an_instruction_by_task_and_its_vectors_are_stored_apart(
