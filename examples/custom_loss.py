@@ -1,5 +1,6 @@
-"""A loss of your own, in place of the default job's losses:
+"""A loss of your own, in addition to the default job's losses or in place of them:
 
+python -m lightning_embed fit --model.init_args.losses.mine '{loss: examples.custom_loss.UnitLength}'
 python -m lightning_embed fit --model.init_args.losses '{mine: {loss: examples.custom_loss.UnitLength}}'
 """
 
