@@ -1,21 +1,21 @@
 # From a bare Python to a trained model: `make quickstart`. `make` alone lists the rest.
-# Every target shares one environment, .venv, made once and remade when pyproject.toml or constraints.txt changes.
+# All targets share one environment, .venv, which is rebuilt when pyproject.toml or constraints.txt changes.
 
-PYTHON ?= python3.13 python3.12 python3.11 python3  ## makes .venv: the first of these that is 3.11 or newer
-PIP_ARGS ?=  ## more for pip, e.g. --extra-index-url URL for another build of torch
-RECIPE_ARGS ?=  ## more for recipe, e.g. --folder runs/mine
-PYTEST_ARGS ?=  ## more for pytest, e.g. -k gor
+PYTHON ?= python3.13 python3.12 python3.11 python3  ## the Python for .venv: the first of these that is 3.11 or newer
+PIP_ARGS ?=  ## extra arguments for pip, e.g. --extra-index-url URL for another build of torch
+RECIPE_ARGS ?=  ## extra arguments for recipe, e.g. --folder runs/mine
+PYTEST_ARGS ?=  ## extra arguments for pytest, e.g. -k gor
 
 VENV    := .venv
 STAMP   := $(VENV)/.installed
 RUN     := $(VENV)/bin/python -m
-# torch is never resolved without its pin: what an index offers unasked can be another version, gigabytes large.
+# Never resolve torch without its pin: an index may offer another version, gigabytes large.
 INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart recipe ablations test test-slow lint format type bench bench-losses bench-data bench-gpu dist constraints clean
 
-help:  ## this list
+help:  ## show this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
 	awk -v form="  $${colour-}%-17s$${plain-} %s\n" 'BEGIN { FS = " *[?]=.*## |:.*## " } \
 		/^[a-z-]+:.*## / { printf form, "make " $$1, $$2 } \
@@ -26,49 +26,49 @@ quickstart: $(STAMP)  ## train a small embedding model on this machine, start to
 	$(RUN) lightning_embed fit
 
 QUICK_LOOK = --steps 0.02 --sample 500 --dims '[384]' --precisions '[float32]' --shots 2 --folder runs/recipe-quick
-recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=folder of yours; QUICK=1: a quick look
+recipe: $(STAMP)  ## the whole recipe: a student, then an adapter for each task; DATA=FOLDER: your data; QUICK=1: a quick look
 	$(RUN) lightning_embed recipe examples/recipe/demo.yaml $(if $(DATA),--data '$(DATA)') $(if $(QUICK),$(QUICK_LOOK)) $(RECIPE_ARGS)
 
-ablations: $(STAMP)  ## the paper's four ablations on the demo's models and data; QUICK=1: a tiny pass
+ablations: $(STAMP)  ## the paper's four ablations on the demo's models and data; QUICK=1: tiny
 	$(VENV)/bin/python examples/ablations/run.py $(if $(QUICK),--quick)
 
-test: $(STAMP)  ## the tests, but for the slow ones
+test: $(STAMP)  ## run the tests, except the slow ones
 	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
-test-slow: $(STAMP)  ## the slow tests
+test-slow: $(STAMP)  ## run the slow tests
 	$(RUN) pytest -m slow $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff: rules and format
+lint: $(STAMP)  ## check rules and formatting with ruff
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-format: $(STAMP)  ## ruff: mend what it can
+format: $(STAMP)  ## fix what ruff can fix
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-type: $(STAMP)  ## mypy
+type: $(STAMP)  ## check types with mypy
 	$(RUN) mypy
 
-bench: $(STAMP)  ## against sentence-transformers: speed, memory, start, growth; QUICK=1: smaller; DOCS=1: into docs/
+bench: $(STAMP)  ## compare speed, memory, start-up and growth with sentence-transformers; QUICK=1: smaller; DOCS=1: update docs/
 	$(VENV)/bin/python benchmarks/all.py $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
 bench-losses: $(STAMP)  ## time and memory of each loss against the plain formula; QUICK=1: two minutes
 	$(VENV)/bin/python benchmarks/losses.py $(if $(QUICK),--quick)
 
-bench-data: $(STAMP)  ## the data loader, padding and the teacher store, as ratios; QUICK=1: one minute
+bench-data: $(STAMP)  ## data loader, padding and teacher store, as ratios; QUICK=1: one minute
 	$(VENV)/bin/python benchmarks/data.py $(if $(QUICK),--quick)
 
-bench-gpu: $(STAMP)  ## training on a CUDA machine against its peak and sentence-transformers; TOY=1: at toy size on a CPU
+bench-gpu: $(STAMP)  ## training on a CUDA GPU against its peak and sentence-transformers; TOY=1: toy size on a CPU
 	$(VENV)/bin/python -m benchmarks.gpu $(if $(TOY),--toy)
 
-dist: $(STAMP)  ## sdist -> wheel -> a bare environment -> import every module there
+dist: $(STAMP)  ## build sdist and wheel, install the wheel in a bare environment and import every module
 	rm -rf build dist *.egg-info
 	$(RUN) build --no-isolation
 	@$(SCRATCH) && \
 		"$$scratch/bin/python" $(INSTALL) dist/*.whl && \
 		"$$scratch/bin/python" -I scripts/import_every_module.py
 
-constraints:  ## pin anew: the newest versions that pyproject.toml allows, torch as it is
+constraints:  ## pin the newest versions that pyproject.toml allows; torch stays as it is
 	@$(SCRATCH) && \
 		grep '^torch==' constraints.txt > "$$scratch/torch" && \
 		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,onnx,dev]' && \
@@ -84,7 +84,7 @@ found = $(shell for python in $(PYTHON); do $$python -c \
 	'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 MAKE_ENVIRONMENT = $(or $(found),$(error No Python 3.11 or newer with venv among: $(PYTHON). \
 	Install one (on Debian: python3 and python3-venv) or name it: make PYTHON=/path/to/python3)) -m venv
-# A throw-away environment for one recipe, in $$scratch.
+# A throw-away environment for one make recipe, in $$scratch.
 SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && set -x && $(MAKE_ENVIRONMENT) "$$scratch"
 
 $(STAMP): pyproject.toml constraints.txt

@@ -1,5 +1,6 @@
-"""A loss of your own, beside the default job's or instead of them:
+"""A loss of your own, in addition to the default job's losses or in place of them:
 
+python -m lightning_embed fit --model.init_args.losses.mine '{loss: examples.custom_loss.UnitLength}'
 python -m lightning_embed fit --model.init_args.losses '{mine: {loss: examples.custom_loss.UnitLength}}'
 """
 
@@ -23,10 +24,10 @@ def unit_length(vectors: Tensor) -> Tensor:
 
 
 class UnitLength(EmbeddingLoss):
-    """Keeps the vectors' lengths near 1 before they are normalised, so that a dot product serves too.
+    """Keeps the vectors' lengths near 1 before they are normalised, so that a dot product works too.
 
     Args:
-        columns: Roles whose vectors are held.
+        columns: Roles whose vectors are kept near unit length.
     """
 
     def __init__(self, columns: Sequence[str] = ("anchor", "positive")) -> None:

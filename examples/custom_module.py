@@ -4,7 +4,7 @@ from lightning_embed import EmbeddingModule
 
 
 class FrozenEmbeddings(EmbeddingModule):
-    """Trains the layers and leaves the word embeddings as they are, which saves their gradient and their optimizer's memory."""
+    """Trains the layers but freezes the word embeddings, which saves their gradient and optimizer memory."""
 
     def configure_optimizers(self) -> object:
         """Freezes the word embeddings before the optimizer sees them."""

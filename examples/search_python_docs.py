@@ -1,7 +1,7 @@
 """Searches this machine's Python documentation: python examples/search_python_docs.py "eigenvalues of a symmetric matrix"
 
 Uses the model that `python -m lightning_embed fit` left in runs/run/model, or the folder given as the second argument. The first
-search embeds all docstrings (a minute or two) and keeps the index beside the model; the next ones are quick.
+search embeds all docstrings (a minute or two) and stores the index next to the model; later ones are fast.
 """
 
 import sys
@@ -16,12 +16,12 @@ from lightning_embed.datamodules.docstrings import SPLITS, build
 
 
 def open_index(model: SentenceTransformer, texts: list[str], file: Path) -> faiss.Index:
-    """The index of the texts' vectors, from its file or made anew.
+    """The index of the texts' vectors, read from its file or built.
 
     Args:
-        model: What embeds them.
+        model: The encoder.
         texts: The documents.
-        file: Where the index is kept.
+        file: Where the index is stored.
     """
     if file.exists():
         index = faiss.read_index(str(file))
@@ -35,7 +35,7 @@ def open_index(model: SentenceTransformer, texts: list[str], file: Path) -> fais
 
 
 def main() -> None:
-    """Prints the five docstrings that fit the question best."""
+    """Prints the five docstrings that match the question best."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "runs/run/model")

@@ -1,17 +1,17 @@
-"""The paper's four ablations asked again on the recipe's demo: the same questions, small models, your machine.
+"""The paper's four ablations on the recipe's demo: the same questions, small models, your machine.
 
     python examples/ablations/run.py [--quick] [--data FOLDER] [--out runs/ablations]
 
     1 which losses of the retrieval adapter matter: six combinations of InfoNCE, distillation and GOR
-    2 what binary vectors lose without GOR, with it, and with BinaryRobust in its place
-    3 which side ψ belongs on, whether it trains, and how it starts; the spread of the vectors shows a collapse
+    2 what binary vectors lose without GOR, with it, and with BinaryRobust instead
+    3 which side ψ belongs on, whether it should train, and how it should start; the spread of the vectors shows a collapse
     4 stage 1 by distillation, InfoNCE, or the squared difference of scores, over the steps
 
-ψ starts at random, as the paper's does, but where an arm's name says `fitted`, as in the recipe; all adapters start from that student.
-Every arm is a `fit` of examples/recipe/demo/stage1.yaml or retrieval.yaml with other losses or another projection. Scores are nDCG@10 on
-the held-out pairs, curves on the first 200 of them. The teacher runs once, over all texts: `cache` puts its vectors into --out, where all
-arms find them. A stopped run goes on with the same command: arms that are done are kept there too.
-Small models on one domain need not answer as the paper's did; its own figures stand beside the answers.
+ψ starts at random, as in the paper, except where an arm's name says `fitted`, as in the recipe; all adapters start from that student.
+Every arm is a `fit` of examples/recipe/demo/stage1.yaml or retrieval.yaml with different losses or a different projection. Scores are
+nDCG@10 on the held-out pairs, curves on the first 200 of them. The teacher runs once, over all texts: `cache` writes its vectors to --out,
+where every arm finds them. The same command resumes a stopped run: finished arms are kept there too.
+Small models on one domain need not answer as the paper's did; the paper's own figures are printed next to ours.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def job(arm: Arm, seed: int, asked: argparse.Namespace, data: Prepared, base: Jo
 
 
 def store_teacher(base: Job) -> None:
-    """Runs the teacher over the texts of all arms, as far as it has not yet: one arm's, for they read the same pairs."""
+    """Runs the teacher over the texts that are not stored yet: one arm's, because all arms read the same pairs."""
     test = (Path(base.places["data"]) / "pairs/test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     out = Path(base.places["out"])
     (out / "curve.jsonl").write_text("".join(test[:CURVE_PAIRS]), encoding="utf-8")
@@ -148,7 +148,7 @@ def slug(name: str) -> str:
 
 
 def full(done: Job, precision: str = "float32", model: str = "student after") -> float:
-    """nDCG@10 of all dims on the held-out pairs, in points."""
+    """nDCG@10 at full size on the held-out pairs, in points."""
     report = json.loads((done.folder / "report.json").read_text())
     found = next(m for m in report["models"] if m["name"] == model)
     row = next(r for r in found["grid"] if r["dim"] == found["dim"] and r["precision"] == precision)
@@ -156,7 +156,7 @@ def full(done: Job, precision: str = "float32", model: str = "student after") ->
 
 
 def curve(done: Job) -> Curve:
-    """Validation score over steps, over all starts of a run, in points."""
+    """Validation score over the steps of a run, resumed or not, in points."""
     points: dict[int, float] = {}
     for file in sorted(done.folder.glob("csv/version_*/metrics.csv")):
         steps, values = read_curves(file).get(f"val/{METRIC}", ([], []))
@@ -165,7 +165,7 @@ def curve(done: Job) -> Curve:
 
 
 def sameness(done: Job) -> float:
-    """Mean cosine of two held-out texts, ‖mean unit vector‖²: 1 where all vectors are one."""
+    """Mean cosine of two held-out texts, ‖mean unit vector‖²: 1 if all vectors are equal."""
     from lightning_embed.encoders.text_encoder import TextEncoder
 
     lines = (Path(done.places["data"]) / "pairs/test.jsonl").read_text(encoding="utf-8").splitlines()[:500]
@@ -173,14 +173,14 @@ def sameness(done: Job) -> float:
     return float(vectors.mean(0).square().sum())
 
 
-def told(values: Sequence[float], digits: int = 2) -> str:
+def mean_sd(values: Sequence[float], digits: int = 2) -> str:
     """Mean ± standard deviation over seeds."""
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def tables(runs: dict[str, list[Job]]) -> str:
-    """The four answers as a page, the paper's figures beside ours."""
+    """The four answers as a page, with the paper's figures next to ours."""
     seeds = len(next(iter(runs.values())))
     teacher = full(next(iter(runs.values()))[0], model="teacher")
     lines = [
@@ -198,15 +198,15 @@ def tables(runs: dict[str, list[Job]]) -> str:
     best = [full(run) for run in runs[ADAPTERS[0].name]]
     for name, paper in PAPER_1.items():
         found = [full(run) for run in runs[name]]
-        lost = told([one - other for one, other in zip(found, best, strict=True)])
-        lines.append(f"| {name} | {told(found)} | {lost} | {paper[0]:.2f} | {paper[1]:.2f} |")
+        lost = mean_sd([one - other for one, other in zip(found, best, strict=True)])
+        lines.append(f"| {name} | {mean_sd(found)} | {lost} | {paper[0]:.2f} | {paper[1]:.2f} |")
     lines += ["", "## 2 What binary vectors lose", ""]
     lines += ["| loss | float32 | binary | change | paper's change: MTEB | RTEB |", "|---|---:|---:|---:|---:|---:|"]
     for name in ("NCE + distill", "NCE + distill + GOR", "NCE + distill + BinaryRobust"):
         whole, bits = [full(r) for r in runs[name]], [full(r, "binary") for r in runs[name]]
-        lost = told([b - w for b, w in zip(bits, whole, strict=True)])
+        lost = mean_sd([b - w for b, w in zip(bits, whole, strict=True)])
         paper = [f"{value:.2f}" for value in PAPER_2.get(name, ())] or ["", ""]
-        lines.append(f"| {name} | {told(whole)} | {told(bits)} | {lost} | {' | '.join(paper)} |")
+        lines.append(f"| {name} | {mean_sd(whole)} | {mean_sd(bits)} | {lost} | {' | '.join(paper)} |")
     lines += [
         "",
         "## 3 The projection",
@@ -216,7 +216,7 @@ def tables(runs: dict[str, list[Job]]) -> str:
     ]
     for name, paper in PAPER_3.items():
         lines.append(
-            f"| {name} | {told([full(r) for r in runs[name]])} | {told([sameness(r) for r in runs[name]], 3)} | {paper} |"
+            f"| {name} | {mean_sd([full(r) for r in runs[name]])} | {mean_sd([sameness(r) for r in runs[name]], 3)} | {paper} |"
         )
     lines += [
         "",
@@ -226,13 +226,13 @@ def tables(runs: dict[str, list[Job]]) -> str:
         "|---|---:|---:|---|",
     ]
     for name, paper in PAPER_4.items():
-        first, last = (told([curve(r)[1][at] for r in runs[name]]) for at in (0, -1))
+        first, last = (mean_sd([curve(r)[1][at] for r in runs[name]]) for at in (0, -1))
         lines.append(f"| {name} | {first} | {last} | {paper} |")
     return "\n".join([*lines, "", "![the four answers](ablations.png)", ""])
 
 
 def draw(runs: dict[str, list[Job]], file: Path) -> None:
-    """The four answers as a picture: every seed is a point or a thin line."""
+    """The four answers as a picture; every seed is a point or a thin line."""
     from matplotlib.figure import Figure
 
     from lightning_embed.evaluation.reports.plots import colours_of, figure_style, png
@@ -268,14 +268,14 @@ def draw(runs: dict[str, list[Job]], file: Path) -> None:
 
 
 def main() -> None:
-    """Trains what is not trained yet, and writes the page and the picture."""
+    """Trains the arms that are missing, and writes the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the steps, 400 rows, one seed")
     parser.add_argument("--data", default="python-docs", help="as for `recipe`")
-    parser.add_argument("--sample", type=int, help="the most training rows (16,000; quick: 400)")
+    parser.add_argument("--sample", type=int, help="maximum number of training rows (16,000; quick: 400)")
     parser.add_argument("--steps", type=float, help="factor of the demo's steps (1; quick: 0.01)")
     parser.add_argument("--seeds", type=int, help="runs of each arm (3; quick: 1)")
-    parser.add_argument("--values", default="{}", help="other values than the demo's, as JSON: models, layers, dims")
+    parser.add_argument("--values", default="{}", help="values that replace the demo's, as JSON: models, layers, dims")
     parser.add_argument("--out", type=Path, help="runs/ablations (quick: runs/ablations-quick)")
     asked = parser.parse_args()
     asked.sample = asked.sample or (400 if asked.quick else 16_000)
