@@ -1,11 +1,9 @@
 """`cache`: runs the teacher once over every text that training can ask it for, and stores its vectors."""
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_embed.caching.portions import ShardWriter, encode, pools, take_stock
+from lightning_embed.compat.lightning import launch
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.teacher_store.lookup import OFF, TeacherLookup, store_folder
 from lightning_embed.datamodules.teacher_store.shard import problem, shard_names
@@ -48,16 +47,7 @@ class CacheTrainer(L.Trainer):
         """
         if shard_texts < 1:
             raise UserError(f"shard_texts must be at least 1, got {shard_texts}")
-        job = partial(fill, self, model, datamodule, shard_texts)
-        launcher: Any = self.strategy.launcher
-        if launcher is None:
-            job()
-            return
-        try:
-            launcher.launch(job, trainer=self)
-        except BaseException:
-            launcher.kill(signal.SIGTERM)  # the other processes wait for this one
-            raise
+        launch(self, partial(fill, self, model, datamodule, shard_texts))
 
 
 def fill(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingDataModule, shard_texts: int) -> None:

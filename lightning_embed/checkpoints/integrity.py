@@ -1,6 +1,5 @@
 """Whether a checkpoint is whole: one that was cut short is refused by name, and the newest whole one beside it is offered."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,15 @@ def flaw(path: Path) -> str | None:
 
 
 def _flaw_of_folder(folder: Path) -> str | None:
-    from lightning_embed.distributed.sharded_checkpoint import META, TABLE, TensorReader
+    from lightning_embed.compat.torch import TABLE, ends_of_shards
+    from lightning_embed.distributed.sharded_checkpoint import META
 
     for name in (TABLE, META):
         if not (folder / name).is_file():
             return f"{name} is missing"
     try:
         torch.load(folder / META, map_location="cpu", weights_only=True)
-        places: Iterable[Any] = TensorReader(folder).read_metadata().storage_data.values()
-        ends: dict[str, int] = {}
-        for place in places:
-            ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)
+        ends = ends_of_shards(folder)
     except Exception as error:
         return f"it cannot be read: {first_line(error, 120)}"
     for name, end in sorted(ends.items()):

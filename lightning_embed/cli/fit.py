@@ -26,6 +26,7 @@ from lightning_embed.checkpoints.io import CheckpointFiles
 from lightning_embed.cli.cache import add_options, verify_or_import
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import run_folder
+from lightning_embed.compat.lightning import started_processes
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
@@ -113,7 +114,7 @@ class EmbedCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
-        settings = self._get(self.config_init, "trainer")
+        settings = self.config_init[self.command].trainer
         folder = settings["default_root_dir"]
         self.trainer_defaults = {"callbacks": [Throughput(), SaveOnInterrupt()]}
         if settings["enable_progress_bar"] is not False:
@@ -185,7 +186,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         message = error_line(error)
         message = message and message + _where(error)
         if is_one_of_several():
-            leave_after(error, message, getattr(cli.started and cli.started.strategy.launcher, "procs", []))
+            leave_after(error, message, started_processes(cli.started))
         if message is None:
             raise
         fail(message)

@@ -50,13 +50,11 @@ def agreed(choose: Callable[[], str]) -> str:
     Args:
         choose: Called by rank 0 alone.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return choose()
-    from torch.distributed import PrefixStore, TCPStore
+    from lightning_embed.compat.torch import store_of_agents
 
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    agents = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    store = PrefixStore(f"lightning_embed/{attempt}", agents)
+    store = store_of_agents("lightning_embed")
+    if store is None:
+        return choose()
     if os.environ["RANK"] == "0":
         chosen = choose()
         store.set("chosen", chosen)

@@ -1,1 +1,4 @@
-"""Private names of other libraries that are used here, and nothing else: each with what it is for and what breaks without it."""
+"""Private and undocumented names of other libraries, one file for each library: what they are for, and what breaks without them.
+
+Nothing else in the package uses such names (tests/compat holds that), so an upgrade that moves one is mended here alone.
+"""

@@ -1,14 +1,41 @@
-"""How far a run is, written into its checkpoints in the one form from which Lightning goes on exactly, however often it is killed.
+"""What Lightning keeps to itself: its progress counters, its loops and its launchers.
 
-Two things go wrong otherwise. A checkpoint between two steps of the optimizer (Lightning writes one after the first batch of a resumed run,
-and after validations) keeps no gradients, so those gathered since the last step are lost: here the count goes back to that step, and the
-batches since are done again. And a run resumed at the end of an epoch leaves its epochs miscounted, so that the next resume forgets how far
-it is in its epoch.
+Its counters need correcting in a checkpoint for two reasons. A checkpoint between two optimizer steps (Lightning writes one after the first
+batch of a resumed run, and after validations) holds no gradients, so those accumulated since the last step are lost: here the count goes
+back to that step, and the batches since then are trained on again. And a run resumed at the end of an epoch miscounts its epochs, so that
+the next resume forgets how far into its epoch it was.
 """
 
+import signal
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+
+def batch_number(trainer: L.Trainer) -> int:
+    """The number of the batch that is being trained on, from 0, through all epochs: seeds what it draws at random.
+
+    Without it a resumed run would draw other random numbers than the run that was not killed.
+
+    Args:
+        trainer: While it fits.
+    """
+    return trainer.fit_loop.total_batch_idx
+
+
+def batches_done(trainer: L.Trainer) -> int:
+    """Batches trained on, through all epochs: tells the sampler where to start.
+
+    Without it a resumed run, or the second epoch, would read the first rows again.
+
+    Args:
+        trainer: Any, fitting or not.
+    """
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    return int(progress.total.processed)
 
 
 def steps_done(trainer: L.Trainer) -> int:
@@ -69,3 +96,58 @@ def epoch_counts(done: int, per_epoch: int) -> dict[str, Any]:
     before = (done - 1) // per_epoch if done else 0
     counts = _counts(before + bool(done), before, before)
     return {"total": counts, "current": dict(counts)}
+
+
+def set_mesh_sizes(strategy: ModelParallelStrategy, data_parallel: int, tensor_parallel: int) -> None:
+    """Sets the sizes of a strategy's mesh, before `setup_environment`; its constructor takes them before the devices are known.
+
+    Without it Lightning would take the devices of a machine for a tensor-parallel group.
+
+    Args:
+        strategy: The strategy.
+        data_parallel: Devices that share out the batch.
+        tensor_parallel: Devices that share out each product.
+    """
+    strategy._data_parallel_size, strategy._tensor_parallel_size = data_parallel, tensor_parallel
+
+
+def turn_off_inference_mode(trainer: L.Trainer) -> None:
+    """Has validate, test and predict run under `no_grad`, whatever was asked of the trainer.
+
+    Without it FSDP2 would keep tensors made in inference mode, and fail when it next trains.
+
+    Args:
+        trainer: The trainer.
+    """
+    for loop in (trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
+        loop.inference_mode = False
+
+
+def launch(trainer: L.Trainer, function: Callable[[], None]) -> None:
+    """Calls a function in each process of the trainer's strategy, which starts them as it does for `fit`.
+
+    Without it `cache` would run on one device alone.
+
+    Args:
+        trainer: Names the devices.
+        function: What to call.
+    """
+    launcher: Any = trainer.strategy.launcher
+    if launcher is None:
+        function()
+        return
+    try:
+        launcher.launch(function, trainer=trainer)
+    except BaseException:
+        launcher.kill(signal.SIGTERM)  # the other processes wait for this one
+        raise
+
+
+def started_processes(trainer: L.Trainer | None) -> list[subprocess.Popen[bytes]]:
+    """The processes of the other ranks that this one started; without it they would outlive a run that failed.
+
+    Args:
+        trainer: The run's; None: it was not made yet.
+    """
+    launcher = None if trainer is None else trainer.strategy.launcher
+    return getattr(launcher, "procs", [])

@@ -10,7 +10,7 @@ import lightning.pytorch as L
 from torch.utils.data import DataLoader
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
-from lightning_embed.compat.lightning import steps_done
+from lightning_embed.compat.lightning import batches_done, steps_done
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.mixture import Mixture, turns
 from lightning_embed.datamodules.plan import Plan
@@ -255,8 +255,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         before = self._resumed["step"] if self._resumed is not None else 0
         if self.trainer is None:
             return before
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        return max(before, progress.total.processed)
+        return max(before, batches_done(self.trainer))
 
     def _eval_loader(self, split: str) -> DataLoader[TokenBatch]:
         sizes = tuple(len(r) for r in self.rows(split))

@@ -2,11 +2,10 @@
 
 The layout is Lightning's: `.metadata` and `*.distcp` of torch.distributed.checkpoint hold tensors, named `state_dict.NAME` and
 `optimizer_0.state.NAME.exp_avg`; `meta.pt` holds all else. torch's own reader unpickles `.metadata`, which can run any code; the one here
-accepts tables of tensors and nothing else.
+(compat/torch.py) accepts tables of tensors and nothing else.
 """
 
 import os
-import pickle
 import shutil
 from collections.abc import Mapping
 from itertools import chain
@@ -18,48 +17,16 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.optim import Optimizer
 
+from lightning_embed.compat.torch import TensorReader
 from lightning_embed.distributed.collectives import rank, world_size
 from lightning_embed.distributed.tensors import shard_like
 from lightning_embed.errors import UserError
 
-META, TABLE = "meta.pt", ".metadata"
+META = "meta.pt"
 WEIGHTS, OPTIMIZER = "state_dict.", "optimizer_{}.state."
-OF_TABLES = {
-    "torch.distributed.checkpoint.metadata": (
-        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
-        "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
-    ),
-    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
-    "torch.serialization": ("_get_layout",),
-    "torch": ("Size",),
-    "pathlib": ("PosixPath", "WindowsPath"),
-}  # fmt: skip
-"""What torch's table of tensors is pickled as."""
-
-
-class _Table(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """One of the table's classes or a type of numbers, or an error."""
-        known = name in OF_TABLES.get(module, ())
-        found = super().find_class(module, name) if known or module == "torch" else None
-        if known or isinstance(found, torch.dtype):
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in it")
-
-
-class TensorReader(dcp.FileSystemReader):
-    """torch's reader of sharded tensors, which here runs no pickled code."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """The table of the folder's tensors."""
-        with self.fs.create_stream(self.fs.concat_path(self.path, TABLE), "rb") as file:
-            table: Metadata = _Table(file).load()
-        table.storage_meta = table.storage_meta or StorageMeta()
-        table.storage_meta.load_id = self.load_id
-        return table
 
 
 def is_sharded_checkpoint(path: Path) -> bool:

@@ -5,8 +5,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from lightning_embed.distributed.collectives import rank
-
 
 def local(tensor: Tensor) -> Tensor:
     """A tensor that one process has: of a sharded one, its part.
@@ -34,12 +32,11 @@ def unshard_state(module: nn.Module) -> dict[str, Tensor]:
     Args:
         module: A module with sharded weights.
     """
-    found: dict[str, Tensor] = {}
-    for name, value in module.state_dict().items():
-        tensor = unshard(value)  # one at a time: no rank holds all of them but rank 0, in main memory
-        if rank() == 0:
-            found[name] = tensor.clone() if tensor is value else tensor
-    return found
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    # it gathers one tensor at a time: no rank holds all of them but rank 0, in main memory
+    state: Any = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return state
 
 
 def shard_like(value: Any, like: Tensor) -> Any:

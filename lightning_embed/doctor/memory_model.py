@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_embed.compat.transformers import attention_of
 from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.losses.slices import SLICE
 
@@ -117,7 +118,7 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
     intermediate = int(getattr(config, "intermediate_size", 4 * hidden))
     layers = [sum(p.numel() for p in layer.parameters()) for layer in layer_list(backbone)[1]]
     gated = any(name.endswith(("gate_proj", "mlp.Wi")) for name, _ in backbone.named_modules())
-    fused = config._attn_implementation != "eager" and (on_gpu or not any(attention))
+    fused = attention_of(backbone) != "eager" and (on_gpu or not any(attention))
     return Size(
         parameters=sum(p.numel() for p in backbone.parameters()),
         trainable=sum(p.numel() for p in backbone.parameters() if p.requires_grad),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_embed.compat.transformers import attention_of, remake_rotary, rotary_modules
 from lightning_embed.encoders.pretrained import require_weights
 from lightning_embed.errors import UserError, first_line
 
@@ -150,11 +151,8 @@ def change_rope_theta(backbone: nn.Module, theta: float, model: str) -> None:
     """
     config: Any = backbone.config
     _set_rope_theta(config, theta, model)
-    for name, module in list(backbone.named_modules()):
-        buffers = dict(module.named_buffers(recurse=False))
-        if any(buffer.endswith("inv_freq") for buffer in buffers):
-            made = type(module)(config=config).to(next(iter(buffers.values())).device)
-            backbone.set_submodule(name, made.train(module.training))
+    for name, module in rotary_modules(backbone):
+        backbone.set_submodule(name, remake_rotary(module, config))
 
 
 def checkpoint_each_layer(backbone: nn.Module, model: str) -> None:
@@ -202,6 +200,8 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     Raises:
         UserError: If an index is out of range, or a layer does not fit in its new place.
     """
+    from transformers import AutoModel
+
     name, found = layer_list(backbone)
     if not layers or any(not 0 <= i < len(found) for i in layers):
         raise UserError(f"model '{model}': layers must be indices from 0 to {len(found) - 1}, got {list(layers)}")
@@ -209,9 +209,9 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     config.num_hidden_layers = len(layers)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in layers]
-    config._attn_implementation = backbone.config._attn_implementation  # type: ignore[union-attr]
     # not .to(dtype), which would round the rotary frequencies too
-    small = type(backbone)._from_config(config, dtype=next(backbone.parameters()).dtype)  # type: ignore[attr-defined]
+    dtype, attention = next(backbone.parameters()).dtype, attention_of(backbone)
+    small: nn.Module = AutoModel.from_config(config, dtype=dtype, attn_implementation=attention)
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
     for new, old in enumerate(layers):
         state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})

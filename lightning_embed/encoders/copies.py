@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_embed.compat.peft import forget_adapter
 from lightning_embed.distributed.collectives import rank
 from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.backbone import change_rope_theta
@@ -63,7 +64,7 @@ def _plain(encoder: TextEncoder, delta: Callable[[Any], Tensor] | None) -> TextE
                 total = linear.weight.float() + delta(layer).float()
             linear.weight = nn.Parameter(total.to(linear.weight.dtype), requires_grad=False)
         backbone.set_submodule(name, linear)
-    del backbone.peft_config
+    forget_adapter(backbone)
     made.adapter = made.base = None
     return made
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_embed.compat.peft import ADAPTER_WEIGHT, bypassed
 from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.errors import UserError
 from lightning_embed.utils.hashing import weights_hash
@@ -100,7 +101,7 @@ def is_adapters(name: str) -> bool:
     Args:
         name: Its name in a state dict.
     """
-    return ".lora_" in name
+    return ADAPTER_WEIGHT in name
 
 
 def adapted_layers(backbone: nn.Module) -> list[tuple[str, Any]]:
@@ -116,21 +117,13 @@ def adapted_layers(backbone: nn.Module) -> list[tuple[str, Any]]:
 
 @contextmanager
 def adapter_off(backbone: nn.Module) -> Iterator[None]:
-    """Within it the backbone is its base.
-
-    peft's own switch freezes and unfreezes the adapter too, which a forward in mid-step must not do; this one changes the path alone.
+    """Within it the backbone is its base; the adapter stays as trainable as it was.
 
     Args:
         backbone: A backbone with an adapter.
     """
-    layers = [layer for _, layer in adapted_layers(backbone)]
-    for layer in layers:
-        layer._disable_adapters = True
-    try:
+    with bypassed(layer for _, layer in adapted_layers(backbone)):
         yield
-    finally:
-        for layer in layers:
-            layer._disable_adapters = False
 
 
 def base_identity(model: str, folder: Path, layers: Sequence[int] | None) -> dict[str, Any]:

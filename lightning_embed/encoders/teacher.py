@@ -73,7 +73,7 @@ class FrozenEncoder(TextEncoder):
     @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
-        return "backbone" in self.__dict__.get("_modules", {})
+        return "backbone" in dict(self.named_children())
 
     @property
     def config(self) -> Any:

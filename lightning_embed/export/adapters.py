@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightning_embed.checkpoints.student import load_student
+from lightning_embed.compat.peft import FILE_PREFIX, adapter_config
 from lightning_embed.encoders.copies import merged, without_adapter
 from lightning_embed.encoders.lora import ADAPTERS_FOLDER, NAME, is_adapters
 from lightning_embed.encoders.pretrained import PIP
@@ -29,14 +30,14 @@ def write_peft(encoder: TextEncoder, folder: Path, base: str) -> None:
     """
     from safetensors.torch import save_file
 
-    backbone: Any = encoder.backbone
-    config = copy.copy(backbone.peft_config[NAME])
+    backbone = encoder.backbone
+    config = copy.copy(adapter_config(backbone, NAME))
     config.base_model_name_or_path, config.inference_mode = base, True
     config.target_modules = sorted(config.target_modules)
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(str(folder))
     weights = {
-        f"base_model.model.{name.replace(f'.{NAME}.', '.')}": value.detach().cpu().contiguous()
+        FILE_PREFIX + name.replace(f".{NAME}.", "."): value.detach().cpu().contiguous()
         for name, value in backbone.state_dict().items()
         if is_adapters(name)
     }

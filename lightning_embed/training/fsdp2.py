@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.optim import Optimizer
 
+from lightning_embed.compat.lightning import set_mesh_sizes, turn_off_inference_mode
 from lightning_embed.distributed.sharded_checkpoint import (
     OPTIMIZER,
     WEIGHTS,
@@ -63,6 +65,7 @@ class FSDP2(ModelParallelStrategy):
     def __init__(self, replicate: int = 1, shard: int | None = None, save_distributed_checkpoint: bool = False) -> None:
         super().__init__(save_distributed_checkpoint=save_distributed_checkpoint)
         self.replicate, self.shard = replicate, shard
+        self.save_distributed_checkpoint = save_distributed_checkpoint
         self.mesh: DeviceMesh | None = None
 
     @property
@@ -90,7 +93,7 @@ class FSDP2(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Starts the process group and lays out the mesh of ranks."""
-        self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
+        set_mesh_sizes(self, data_parallel=self.world_size, tensor_parallel=1)
         super().setup_environment()
         if self.replicate == 1:
             self.mesh = self.device_mesh["data_parallel"]
@@ -99,8 +102,7 @@ class FSDP2(ModelParallelStrategy):
 
     def setup(self, trainer: L.Trainer) -> None:
         """Lightning's; no loop runs in inference mode, whose tensors a sharded module would keep."""
-        for loop in (trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
-            loop.inference_mode = False
+        turn_off_inference_mode(trainer)
         super().setup(trainer)
 
     def shard_weights(
@@ -137,18 +139,25 @@ class FSDP2(ModelParallelStrategy):
         assert self.lightning_module is not None
         return (
             self.lightning_module.state_dict()
-            if self._save_distributed_checkpoint
+            if self.save_distributed_checkpoint
             else unshard_state(self.lightning_module)
         )
 
+    # torch.distributed.checkpoint.state_dict gathers weights here, but neither the optimizer's state, nor does it load anything:
+    # - its get_optimizer_state_dict takes a step with an optimizer that has taken none, so a run resumed from its start counts one more;
+    # - its set_optimizer_state_dict wants states by name, and those of a file, of every strategy, are by position;
+    # - its set_model_state_dict, with strict=True, keeps the weights that a whole state dict lacks as they are.
+
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The optimizer's state: this rank's shards by parameter's name for a folder, else all of it, as on one device, on rank 0."""
-        optimizer = getattr(optimizer, "_optimizer", optimizer)
+        optimizer = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         saved = optimizer.state_dict()
-        if not self._save_distributed_checkpoint:
-            state = {
-                i: {key: unshard(value) for key, value in one.items()} for i, one in sorted(saved["state"].items())
-            }
+        if not self.save_distributed_checkpoint:
+            state: dict[int, dict[str, Any]] = {}
+            for i, one in sorted(saved["state"].items()):
+                whole = {key: unshard(value) for key, value in one.items()}
+                if self.is_global_zero:  # the others take part, and keep nothing
+                    state[i] = whole
             return saved | {"state": state} if self.is_global_zero else {}
         assert self.lightning_module is not None
         name_of = {id(p): name for name, p in self.lightning_module.state_dict(keep_vars=True).items()}
@@ -171,7 +180,7 @@ class FSDP2(ModelParallelStrategy):
             storage_options: None.
         """
         path = Path(self.broadcast(filepath))
-        if not self._save_distributed_checkpoint:
+        if not self.save_distributed_checkpoint:
             if self.is_global_zero:
                 if is_sharded_checkpoint(path):
                     remove(path)

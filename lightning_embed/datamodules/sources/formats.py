@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ROLES
+from lightning_embed.compat.datasets import holds_several_types, saved_files
 from lightning_embed.datamodules.sources import beir, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
@@ -132,7 +133,7 @@ def _doubtful(source: Source, table: Table, features: Any) -> bool:
     """Whether a column that may play a role holds values of several types (datasets keeps them as JSON), or text was read as numbers."""
     for column, feature in features.items():
         role, kind = role_of(source, column), table.schema.field(column).type
-        if may_play(source, column, table.columns) and type(feature).__name__ == "Json":
+        if may_play(source, column, table.columns) and holds_several_types(feature):
             return True
         if role in ROLES and not is_text(kind):
             return True
@@ -166,8 +167,7 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
             "(corpus.jsonl, queries.jsonl, qrels/); name its files, e.g. with a glob"
         )
     try:
-        state = json.loads((folder / "state.json").read_text())
-        return Table([str(folder / entry["filename"]) for entry in state["_data_files"]]), [str(folder)]
+        return Table([str(file) for file in saved_files(folder)]), [str(folder)]
     except Exception as error:  # a shard that is cut short, or a file that is missing
         raise _unreadable(error, source.title, [str(folder)], "arrow") from None
 

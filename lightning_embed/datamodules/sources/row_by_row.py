@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ROLES
+from lightning_embed.compat.datasets import cache_folder
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
@@ -78,10 +79,8 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
 
 
 def _kept(source: Source, files: list[str], name: str) -> Path:
-    from datasets import config
-
     stamp = fingerprint("all rows", __version__, name, files, source.columns)
-    return Path(config.HF_DATASETS_CACHE) / "lightning_embed" / f"{stamp}.arrow"
+    return cache_folder() / "lightning_embed" / f"{stamp}.arrow"
 
 
 def has_read(source: Source, files: list[str], name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
+from lightning_embed.compat.datasets import cache_folder, fingerprint_of, has_all_rows
 from lightning_embed.errors import UserError
 
 KEPT_PAGES = 1_000
@@ -56,9 +57,9 @@ class Table:
         import datasets
 
         files = [entry["filename"] for entry in dataset.cache_files]
-        table = Table(files) if files and dataset._indices is None else None
+        table = Table(files) if files and has_all_rows(dataset) else None
         if table is None or len(table) != len(dataset):
-            folder = os.path.join(datasets.config.HF_DATASETS_CACHE, "lightning_embed", dataset._fingerprint)
+            folder = str(cache_folder() / "lightning_embed" / fingerprint_of(dataset))
             if not os.path.isdir(folder):
                 dataset.save_to_disk(f"{folder}.{os.getpid()}")
                 os.rename(f"{folder}.{os.getpid()}", folder)

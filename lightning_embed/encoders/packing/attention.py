@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_embed.compat.transformers import attention_of, register_attention, sdpa_attention, set_attention
+
 NAME = "packed_sdpa"
 HALF = (torch.bfloat16, torch.float16)
 UNKNOWN = ("position_bias", "softcap", "s_aux")
@@ -28,15 +30,9 @@ def use_packed_attention(backbone: nn.Module) -> None:
     Args:
         backbone: A transformers model; one with another attention (flash, eager) keeps it.
     """
-    config: Any = backbone.config
-    if config._attn_implementation != "sdpa":
-        return
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(NAME, packed_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    config._attn_implementation = NAME
+    if attention_of(backbone) == "sdpa":
+        register_attention(NAME, packed_attention)
+        set_attention(backbone, NAME)
 
 
 def has_kernel(backbone: nn.Module, device: torch.device) -> bool:
@@ -46,7 +42,7 @@ def has_kernel(backbone: nn.Module, device: torch.device) -> bool:
         backbone: A transformers model.
         device: Where it runs.
     """
-    attention: str = backbone.config._attn_implementation  # type: ignore[union-attr, assignment]
+    attention = attention_of(backbone)
     known = attention in ("sdpa", NAME) or "flash" in attention
     return known and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
@@ -93,12 +89,8 @@ def packed_attention(
         others: What else the layer passes.
     """
     if cu_seq_lens_q is None or max_length_q is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        options = others | {"sliding_window": sliding_window}
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
-        )
+        given = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, "sliding_window": sliding_window}
+        return sdpa_attention(module, query, key, value, attention_mask, others | given)
     asked = [name for name in UNKNOWN if others.get(name) is not None]
     if asked or len(query) != 1:
         raise NotImplementedError(f"{type(module).__name__} asks for {', '.join(asked) or 'several rows'}")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_embed.compat.transformers import attention_of
 from lightning_embed.distributed.collectives import is_sharded, rank
 from lightning_embed.encoders.packing.attention import HALF, NAME, compute_dtype
 from lightning_embed.encoders.packing.rows import run_packed
@@ -85,8 +86,7 @@ def refusal(
         kinds: What it is to compute in: its weights' type first, which shows what the rounding of half precision would hide, then
             that of autocast, if it is to run in one.
     """
-    config: Any = backbone.config
-    attention = config._attn_implementation
+    attention = attention_of(backbone)
     hint = "" if attention in ("sdpa", NAME) else f", attention {attention}"
     who = f"model '{model}' ({type(backbone).__name__}{hint})"
     for kind in kinds:

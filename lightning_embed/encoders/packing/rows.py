@@ -5,11 +5,11 @@ within it (`attention.py`). Whether a backbone can be packed is not believed but
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_embed.compat.transformers import mask_as_is
 from lightning_embed.encoders.backbone import first_position
 from lightning_embed.encoders.packing.attention import use_packed_attention
 
@@ -54,19 +54,12 @@ def run_packed(backbone: nn.Module, ids: Tensor, lengths: Tensor) -> Tensor:
         (T, D).
     """
     use_packed_attention(backbone)
-    config: Any = backbone.config
     ends = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32).to(ids.device, non_blocking=True)
     longest = int(lengths.max())
-    # A mask of four dimensions is taken as it is, so no T×T mask is made; ours does not read it, and flash attention wants none.
-    mask = (
-        torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
-        if "flash" not in config._attn_implementation
-        else None
-    )
     return backbone(
         input_ids=ids[None],
         position_ids=positions(lengths, first_position(backbone)).to(ids.device, non_blocking=True)[None],
-        attention_mask=mask,
+        attention_mask=mask_as_is(backbone, ids.device),
         cu_seq_lens_q=ends,
         cu_seq_lens_k=ends,
         max_length_q=longest,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lightning_embed.compat.mteb import choose_prompt, search_wrapper, usable_prompts
 from lightning_embed.evaluation.metrics.quantize import (
     Precision,
     int8_codes,
@@ -45,12 +46,9 @@ class TaskEncoder:
     def __init__(
         self, model: EvaluatedModel, cache: EmbeddingCache, on_texts: Callable[[int], None] = lambda count: None
     ) -> None:
-        from mteb.models.abs_encoder import AbsEncoder
-
         self.model = model
         self.cache, self.on_texts = cache, on_texts
-        prompts, _ = AbsEncoder.validate_task_to_prompt_name(model.prompts or None, raise_for_invalid_keys=False)
-        self.prompts = dict(prompts or {})
+        self.prompts = usable_prompts(model.prompts)
         self.mteb_model_meta = meta_of(model)
 
     def encode(
@@ -73,10 +71,8 @@ class TaskEncoder:
             prompt_type: Query, document or neither.
             kwargs: Not used: batches and devices are the model's affair.
         """
-        from mteb.models.abs_encoder import get_prompt_name
-
         texts = [text for batch in inputs for text in batch["text"]]
-        name = get_prompt_name(self.prompts, task_metadata, prompt_type)
+        name = choose_prompt(self.prompts, task_metadata, prompt_type)
         prompt = None if name is None else self.prompts[name]
         role = prompt_type.value if prompt_type else ""
         context = f"{role}\0{'' if prompt is None else prompt}"
@@ -222,15 +218,7 @@ def quantized_search(whole: TaskEncoder, dim: int, precision: Precision) -> Any:
         dim: k.
         precision: How documents are stored.
     """
-    from mteb.models import SearchEncoderWrapper
-
-    class Search(SearchEncoderWrapper):
-        def index(self, corpus: Any, **settings: Any) -> None:
-            super().index(corpus, **settings)
-            # mteb looks each result's id up in a column on disk, 0.2 ms apiece; after indexing it reads nothing but ids.
-            self.task_corpus = {"id": list(corpus["id"])}
-
-    search = Search(SizedEncoder(whole, dim), index_backend=QuantizedIndex(precision))
+    search = search_wrapper(SizedEncoder(whole, dim), QuantizedIndex(precision))
     search.mteb_model_meta = meta_of(whole.model, dim, precision)
     return search
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import tempfile
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_embed.compat.mteb import random_state, set_random_state
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
@@ -112,14 +112,14 @@ def evaluate_grid(
     for task in tasks:
         _load(task)
         name = task.metadata.name
-        state = copy.deepcopy((task.rng_state, task.np_rng))
+        state = random_state(task)
         for dim, precision in cells:
             on_cell(f"{name} {dim} {precision}")
             if precision == "binary_rescore" and not _searches(task) and (dim, "binary") in cells:
                 scores.setdefault((dim, precision), {})[name] = scores[(dim, "binary")][name]
                 continue
             # a cell's random draws must not depend on the cells before it
-            task.rng_state, task.np_rng = copy.deepcopy(state)
+            set_random_state(task, state)
             full = (dim, precision) == (model.dim, "float32")
             score, found = _cell(whole, task, None if full else (dim, precision), _results(task, cache))
             scores.setdefault((dim, precision), {})[name] = score

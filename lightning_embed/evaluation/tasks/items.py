@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from lightning_embed.compat.mteb import experiment_scores, folds, pair_scores, read_predictions
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -50,10 +51,9 @@ def collect_items(task: AbsTask, result: TaskResult, predictions: Path) -> TaskI
         result: What mteb gave.
         predictions: The folder where mteb saved its predictions.
     """
-    file = predictions / task.prediction_file_name
-    if not file.is_file():
+    predicted = read_predictions(task, predictions)
+    if predicted is None:
         return None
-    predicted = json.loads(file.read_text(encoding="utf-8"))
     collected: TaskItems = {}
     for split, subsets in result.scores.items():
         for scores in subsets:
@@ -73,11 +73,11 @@ def _items(task: AbsTask, scores: Mapping[str, Any], predicted: Any, split: str,
     data = dataset.get(subset, dataset)
     if isinstance(task, AbsTaskRetrieval):
         return _queries(task, main, predicted, data[split]["relevant_docs"])
-    if isinstance(task, AbsTaskSTS) and main in ("cosine_spearman", "spearman"):
-        column = "cosine_scores" if main == "cosine_spearman" else "similarity_scores"
-        return Items("spearman", predicted[column], [float(score) for score in data[split]["score"]])
+    if isinstance(task, AbsTaskSTS):
+        values = pair_scores(predicted, main)
+        return None if values is None else Items("spearman", values, [float(score) for score in data[split]["score"]])
     if isinstance(task, AbsTaskClustering) and main == "v_measure":
-        return Items("mean", [value for level in scores["v_measures"].values() for value in level])
+        return Items("mean", experiment_scores(scores))
     if isinstance(task, AbsTaskClassification) and main == "accuracy":
         gold = np.array(data[split][task.label_column_name])
         if task.is_cross_validation:
@@ -101,11 +101,8 @@ def _queries(task: Any, main: str, predicted: Any, relevant: Any) -> Items | Non
 
 
 def _folds(task: Any, predicted: Any, gold: np.ndarray) -> Items:
-    """mteb's cross-validation shuffles by the task's seed: the same folds again give each prediction its text."""
-    from sklearn.model_selection import KFold
-
+    """The share of folds, 0 or 1, that got each text right."""
     right = np.zeros(len(gold))
-    folds = KFold(n_splits=task.n_splits, shuffle=True, random_state=task.seed).split(range(len(gold)))
-    for fold, (_, tested) in zip(predicted, folds, strict=True):
+    for fold, tested in zip(predicted, folds(task, len(gold)), strict=True):
         right[tested] = np.array(fold) == gold[tested]
     return Items("mean", right.tolist())

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from lightning_embed.compat.mteb import nearest_task
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.tasks.files import (
     RetrievalData,
@@ -224,9 +225,9 @@ def _stock(name: str) -> list[AbsTask]:
     try:
         return [mteb.get_task(name)]
     except KeyError as error:
-        near = re.search(r"Did you mean: '([^']+)'", str(error))
+        near = nearest_task(error)
     try:
         return list(mteb.get_benchmark(name).tasks)
     except (KeyError, ValueError):
-        hint = f"; did you mean {near[1]}?" if near else ""
+        hint = f"; did you mean {near}?" if near else ""
         raise UserError(f"task '{name}': neither a file, nor a task or benchmark of mteb{hint}") from None

@@ -1,0 +1,61 @@
+"""What datasets keeps to itself: its cache folder, a data set's rows and fingerprint, and the files of a saved one.
+
+datasets is imported in the functions: it takes most of a second.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+DATA_FILES = "_data_files"
+"""Key of state.json, in a folder that `save_to_disk` wrote, that lists its Arrow files."""
+
+
+def cache_folder() -> Path:
+    """Where datasets keeps what it converts, as its environment variables say; tables that are made here stand beside it.
+
+    Without it they would be made again in another place, and removing datasets' cache would leave them there.
+    """
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE)
+
+
+def has_all_rows(dataset: Any) -> bool:
+    """Whether a data set's rows are those of its files, in their order; without it the files could not be read directly.
+
+    Args:
+        dataset: A `datasets.Dataset`.
+    """
+    return dataset._indices is None
+
+
+def fingerprint_of(dataset: Any) -> str:
+    """A hash of what a data set was made from and of what was done to it; without it a part of one would be written out at every start.
+
+    Args:
+        dataset: A `datasets.Dataset`.
+    """
+    fingerprint: str = dataset._fingerprint
+    return fingerprint
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """The Arrow files of a folder that `save_to_disk` wrote, in the order of the rows.
+
+    Without it a saved data set would have to be opened through datasets, which counts as resident memory what is mapped.
+
+    Args:
+        folder: The folder.
+    """
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return [folder / entry["filename"] for entry in state[DATA_FILES]]
+
+
+def holds_several_types(feature: Any) -> bool:
+    """Whether datasets read a column as JSON because its values are of several types; without it such texts would keep their quotes.
+
+    Args:
+        feature: The column's feature.
+    """
+    return type(feature).__name__ == "Json"  # by name: versions before 5 have no such feature, and raise instead
