@@ -1,6 +1,12 @@
-"""A module of your own: python -m lightning_embed fit --model examples.custom_module.FrozenEmbeddings"""
+"""Modules of your own: python -m lightning_embed fit --model examples.custom_module.FrozenEmbeddings"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from lightning_embed import EmbeddingModule
+from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.losses import EmbeddingLoss
 
 
 class FrozenEmbeddings(EmbeddingModule):
@@ -10,3 +16,15 @@ class FrozenEmbeddings(EmbeddingModule):
         """Freezes the word embeddings before the optimizer sees them."""
         self.student.backbone.get_input_embeddings().requires_grad_(False)
         return super().configure_optimizers()
+
+
+class SourceWeights(EmbeddingModule):
+    """Weights the losses by source as well: a loss's own weight is the same for all sources."""
+
+    source_weights: Mapping[str, float] = {"web": 0.5}
+    """Name of a source -> factor of its losses; 1 for all others."""
+
+    def compute_losses(self, batch: EmbeddingBatch, losses: Mapping[str, EmbeddingLoss]) -> dict[str, Tensor]:
+        """Scales every value of the batch; `training_step` applies the weights of `losses` afterwards."""
+        factor = self.source_weights.get(batch.source, 1.0)
+        return {name: factor * value for name, value in super().compute_losses(batch, losses).items()}

@@ -34,8 +34,8 @@ class EmbeddingModule(L.LightningModule):
 
         L = Σ_name weight(step) · loss(batch)
 
-    Subclass it to change a step; to change the objective, write a loss. The teacher is not registered: it is never trained, saved or
-    optimised, and `train()` does not reach it.
+    To change the objective, write a loss, or override `compute_losses` in a subclass. The teacher is not registered: it is never trained,
+    saved or optimised, and `train()` does not reach it.
 
     Args:
         student: The encoder that trains.
@@ -136,45 +136,68 @@ class EmbeddingModule(L.LightningModule):
             step=self.global_step,
         )
 
+    def compute_losses(self, batch: EmbeddingBatch, losses: Mapping[str, EmbeddingLoss]) -> dict[str, Tensor]:
+        """Name -> scalar of each loss, before its weight; `training_step` minimises Σ weight · value and logs `train/<name>`.
+
+        Override it to change values or to add some: a name that is not in `losses` of the configuration has weight 1. Autocast is off.
+
+        Args:
+            batch: This rank's vectors, as `encode` gives them.
+            losses: Name -> the losses that are active for this batch at this step.
+        """
+        values: dict[str, Tensor] = {}
+        for name, loss in losses.items():
+            loss.check(name, batch)
+            values[name] = loss(batch)
+        return values
+
+    def weight_of(self, name: str) -> float:
+        """The weight at this step of a value that `compute_losses` gives: its term's, or 1 where there is no such term.
+
+        Args:
+            name: The value's name.
+        """
+        return self.terms[name].weight_at(self.global_step) if name in self.terms else 1.0
+
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
         """The weighted sum of the losses; stops with a clear message where one is not finite."""
-        active = self.active(batch)
-        vectors = self.encode(batch, [loss for loss, _ in active.values()])
-        values: dict[str, Tensor] = {}
+        losses = {name: loss for name, (loss, _) in self.active(batch).items()}
+        vectors = self.encode(batch, losses.values())
         with torch.autocast(self.device.type, enabled=False):
-            for name, (loss, _) in active.items():
-                loss.check(name, vectors)
-                values[name] = loss(vectors)
-            total = torch.stack([weight * values[name] for name, (_, weight) in active.items()]).sum() if active else 0
-        if not isinstance(total, Tensor):
-            raise UserError(
-                f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
-                "mend the schedule of `losses`"
-            )
-        total = total + zero_touching(
-            [self.losses, self.projection], total
-        )  # DDP waits for the gradients of losses that rest too
+            values = self.compute_losses(vectors, losses)
+            total = self._weighted_sum(values, batch)
         if not torch.isfinite(total):
             self._stop_at_nan(values, batch)
         if batch.texts_cut:
             note(f"source '{batch.source}': texts longer than its max_length are cut; the report counts them")
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # each call costs time
-            logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
-            logged["train/loss"] = total.detach()
-            logged |= {f"weight/{name}": weight for name, (_, weight) in active.items()}
-            # Lightning would log the last value again of a loss that this batch is not for
-            logged |= {f"train/{name}": nan for name, term in self.terms.items() if term.when and name not in active}
-            self.log_dict(logged, batch_size=len(batch), sync_dist=self.trainer.world_size > 1)
+            self._log_losses(values, total, len(batch))
         return total
 
+    def _weighted_sum(self, values: Mapping[str, Tensor], batch: TokenBatch) -> Tensor:
+        if not values:
+            raise UserError(
+                f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
+                "correct the schedule of `losses`"
+            )
+        total = torch.stack([self.weight_of(name) * value for name, value in values.items()]).sum()
+        # DDP waits for the gradients of the losses that are not active too
+        return total + zero_touching([self.losses, self.projection], total)
+
+    def _log_losses(self, values: Mapping[str, Tensor], total: Tensor, rows: int) -> None:
+        logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
+        logged["train/loss"] = total.detach()
+        logged |= {f"weight/{name}": self.weight_of(name) for name in values}
+        # Lightning would log the last value again of a loss that this batch is not for
+        logged |= {f"train/{name}": nan for name, term in self.terms.items() if term.when and name not in values}
+        self.log_dict(logged, batch_size=rows, sync_dist=self.trainer.world_size > 1)
+
     def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
-        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)] or [
-            "their sum"
-        ]
+        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)]
         rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
         raise UserError(
-            f"step {self.global_step}: the loss is not finite ({'; '.join(bad)}) on rows {rows} of source '{batch.source}'; "
-            "lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
+            f"step {self.global_step}: the loss is not finite ({'; '.join(bad) or 'their sum'}) on rows {rows} of source "
+            f"'{batch.source}'; lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
         )
 
     def check_sources(self, sources: Iterable[Given], steps: int | None = None) -> None:
