@@ -69,6 +69,8 @@ class SourceFacts:
     roles: list[RoleFacts]
     columns: dict[str, str]
     """`score`, `label`, `document` -> column."""
+    unused: list[str]
+    """Columns that play no role."""
     repeats: Repeats
     classes: int = 0
     """Labels, where positives are drawn by them."""

@@ -61,6 +61,8 @@ class _Page:
         self.table(header, [_role(role) for role in source.roles], left=3)
         if source.columns:
             self.line("also: " + ", ".join(f"{role} ({column})" for role, column in source.columns.items()))
+        if source.unused:
+            self.line("columns without a role: " + ", ".join(map(repr, source.unused)))
         self.line("prompts: " + ", ".join(_prompt(role) for role in source.roles))
         for role in source.roles:
             head = f"{role.role}, {role.example_tokens:,} tokens: "

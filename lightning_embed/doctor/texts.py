@@ -203,6 +203,7 @@ def source_facts(rows: Rows, split: str, tokenizer: TextTokenizer, repeats: Repe
         sampled=len(numbers),
         roles=roles,
         columns={role: columns[0] for role, columns in rows.columns.items() if role not in ROLES},
+        unused=rows.unused,
         repeats=repeats,
         classes=len(classes),
         tiny_classes=int((classes < TINY_CLASS).sum()),

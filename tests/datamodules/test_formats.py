@@ -196,9 +196,9 @@ def test_several_files_and_globs_are_one_source_in_order(tmp_path: Path) -> None
 
 
 def test_columns_by_order_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = opened(tmp_path, "rows.csv", "question,answer,wrong\nq,a,w\n")
-    assert rows.take([0]) == {"anchor": ["q"], "positive": ["a"], "negative": [["w"]]}
-    assert "taken by order: {anchor: question, positive: answer, negative: wrong}" in capsys.readouterr().err
+    rows = opened(tmp_path, "rows.csv", "frage,antwort\nq,a\n")
+    assert rows.take([0]) == {"anchor": ["q"], "positive": ["a"]}
+    assert "taken by order: columns: {anchor: frage, positive: antwort}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
+SAMPLED = 1_000
+"""Rows that say whether a column of texts holds numbers alone."""
+
 
 def is_text(kind: Any) -> bool:
     """Whether an Arrow type holds text: strings, passages of title and text, or lists of either.
@@ -31,6 +34,20 @@ def _is_string(kind: Any) -> bool:
     import pyarrow as pa
 
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def holds_texts(table: Table, column: str) -> bool:
+    """Whether a column holds texts that are not all numbers (in a CSV, numbers are texts); its first rows decide.
+
+    Args:
+        table: The rows.
+        column: The column's name.
+    """
+    if not is_text(table.schema.field(column).type):
+        return False
+    cells = table.take(range(min(SAMPLED, len(table))), [column])[column]
+    values = [cell for cell in cells if cell is not None and (not isinstance(cell, str) or cell.strip())]
+    return not values or not all(isinstance(value, str) and _number(value) is not None for value in values)
 
 
 def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:

@@ -56,7 +56,7 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
     labelled = None
     if rows.labelled is not None:
         labelled = Labelled(codes(table, LABEL)[0], rows.labelled.negatives, rows.source.title)
-    return Rows(rows.source, table, {r: [r] for r in present}, rows.files, labelled=labelled)
+    return Rows(rows.source, table, {r: [r] for r in present}, rows.files, labelled=labelled, unused=rows.unused)
 
 
 def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """Which column of the data plays which role."""
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
@@ -8,10 +10,10 @@ from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 
+IsText = Callable[[str], bool]
 SCORE, LABEL, DOCUMENT = "score", "label", "document"
-ALIASES = {
+TOOLS = {
     "query": ANCHOR,
-    "text": ANCHOR,
     "sentence1": ANCHOR,
     "pos": POSITIVE,
     "sentence2": POSITIVE,
@@ -19,71 +21,186 @@ ALIASES = {
     "neg": NEGATIVE,
     "negative_passages": NEGATIVE,
 }
-"""Other names by which a role's column is known (FlagEmbedding's, Tevatron's, sentence-transformers', and a lone text)."""
+"""What FlagEmbedding, Tevatron and sentence-transformers call a role's column."""
+FIELDS = dict.fromkeys(("text", "question", "premise", "text1"), ANCHOR) | dict.fromkeys(
+    ("answer", "response", "passage", "context", "document", "hypothesis", "text2"), POSITIVE
+)
+"""What data sets call their texts. They count only where the role has no column by a name above."""
+NO_TEXT = re.compile(
+    r"(unnamed: \d+|__index_level_\d+__|level_\d+|_c\d+|index|idx|uuid|guid|(.*[_-])?id)?", re.IGNORECASE
+)
+"""Names of columns that are an index or an id; an empty name is pandas' index in a CSV."""
+ROLE_LIKE = re.compile(r"anchor|quer|quest|pos|neg|score|label|class|simil|relev|dupl|rating|distract", re.IGNORECASE)
+"""Names of columns that probably are meant for a role."""
+LONG_NAME = 60
+"""Characters of a column's name, above which it is a row of data in a file without names."""
 
 
-def find_roles(source: Source, found: list[str], texts: Iterable[str]) -> dict[str, list[str]]:
+def find_roles(source: Source, found: Sequence[str], needed: Collection[str], is_text: IsText) -> dict[str, list[str]]:
     """Role -> the columns that play it; only negatives may have several.
 
     Args:
-        source: Says the columns, or leaves them to be known by name, or else by order (anchor, positive, negatives).
+        source: Its `columns` say it; else the names of the columns do; else their order (anchor, positive), where there is no choice.
         found: The columns of the data.
-        texts: Those that hold text.
+        needed: Roles that it must have; a label does for a positive.
+        is_text: Whether a column holds texts, and not all of them numbers.
 
     Raises:
-        UserError: If `source.columns` names a role or a column that there is not.
+        UserError: `source.columns` names a role or a column that does not exist, or it is open which column plays a needed role.
     """
-    if source.columns is None:
-        roles = _by_name(found)
-        return roles if ANCHOR in roles or POSITIVE in roles else _by_order(source, list(texts)) | roles
-    for role, column in source.columns.items():
+    if source.columns is not None:
+        roles = _as_told(source, source.columns, found)
+    else:
+        roles = {role: _clear(role, columns, is_text) for role, columns in by_name(found).items()}
+        if not {ANCHOR, POSITIVE} & {role for role, columns in roles.items() if columns}:
+            roles |= _by_order(source, found, roles, needed, is_text)
+    missing = [
+        r for r in needed if len(roles.get(r, ())) != 1 and not (r == POSITIVE and r not in roles and LABEL in roles)
+    ]
+    if missing:
+        raise UserError(
+            f"source '{source.title}': no column is known to be its {' or '.join(missing)}; {_to_write(found, roles, needed, is_text)}"
+        )
+    return {role: columns for role, columns in roles.items() if role == NEGATIVE or len(columns) == 1}
+
+
+def _as_told(source: Source, columns: Mapping[str, str], found: Sequence[str]) -> dict[str, list[str]]:
+    roles: dict[str, list[str]] = {}
+    for role, column in columns.items():
         if column not in found:
             raise UserError(
                 f"source '{source.title}': `columns` maps {role} to '{column}', which is not among the columns found: "
-                f"{', '.join(found)}"
+                f"{', '.join(map(_shown, found))}"
             )
         if _role(role) is None and role != DOCUMENT:
             raise UserError(
                 f"source '{source.title}': `columns` has the role '{role}'; expected anchor, positive, negative, negative_1 …, "
                 "score, label or document"
             )
-    roles = {}
-    for role, column in source.columns.items():
         roles.setdefault(_role(role) or DOCUMENT, []).append(column)
     return roles
 
 
-def _by_name(found: list[str]) -> dict[str, list[str]]:
+def by_name(found: Iterable[str]) -> dict[str, list[str]]:
+    """Role -> the columns whose names say so, of which there are several where they leave it open.
+
+    A role's own name is the surest; then come the names of `TOOLS`, then those of `FIELDS`. Case does not matter.
+
+    Args:
+        found: The columns of the data.
+    """
     roles: dict[str, list[str]] = {}
-    for column in found:
-        known = _role(column)
-        alias = ALIASES.get(column)
-        if known is None and alias is not None and not any(_role(other) == alias for other in found):
-            known = alias
-        if known is not None:
-            roles.setdefault(known, []).append(column)
-    return {role: columns if role == NEGATIVE else columns[:1] for role, columns in roles.items()}
-
-
-def _by_order(source: Source, texts: list[str]) -> dict[str, list[str]]:
-    roles = {role: [column] for role, column in zip((ANCHOR, POSITIVE), texts, strict=False)}
-    if texts[2:]:
-        roles[NEGATIVE] = texts[2:]
-    if roles:
-        said = ", ".join(f"{role}: {' '.join(columns)}" for role, columns in roles.items())
-        note(f"source '{source.title}': no column is named as a role; taken by order: {{{said}}}")
+    for names in (_role, TOOLS.get, FIELDS.get):
+        told: dict[str, list[str]] = {}
+        for column in found:
+            role = names(column) or names(column.strip().lower())
+            if role is not None and role not in roles:
+                told.setdefault(role, []).append(column)
+        roles |= told
     return roles
 
 
-def role_of(source: Source, column: str) -> str | None:
+def _clear(role: str, columns: list[str], is_text: IsText) -> list[str]:
+    """The one column of a role where it is clear which; all negatives."""
+    if role == NEGATIVE or len(columns) == 1:
+        return columns
+    if role in (SCORE, LABEL) or role in columns:  # they differ in case alone
+        return [role if role in columns else columns[0]]
+    return [column for column in columns if is_text(column)] or columns
+
+
+def _by_order(
+    source: Source, found: Sequence[str], roles: Mapping[str, list[str]], needed: Collection[str], is_text: IsText
+) -> dict[str, list[str]]:
+    """Anchor and positive by their order, where the other columns are one or two texts and nothing else, or a lone anchor is wanted."""
+    taken = {column for columns in roles.values() for column in columns}
+    others = [column for column in found if column not in taken]
+    texts = [column for column in others if _may_be_text(column) and is_text(column)]
+    if not 1 <= len(texts) <= 2 or (texts != others and not len(texts) == len(needed) == 1):
+        return {}
+    guessed = dict(zip((ANCHOR, POSITIVE), texts, strict=False))
+    shown = ", ".join(f"{role}: {_quoted(column)}" for role, column in guessed.items())
+    note(f"source '{source.title}': no column is named as a role; taken by order: columns: {{{shown}}}")
+    return {role: [column] for role, column in guessed.items()}
+
+
+def _may_be_text(name: str) -> bool:
+    """Whether a column of that name may hold texts: it is no index and no id."""
+    return not NO_TEXT.fullmatch(name.strip()) and not _is_data(name)
+
+
+def _is_data(name: str) -> bool:
+    """Whether a name is rather a cell of a file whose first row has no names: a number, or a long text."""
+    try:
+        float(name)
+    except ValueError:
+        return len(name) > LONG_NAME
+    return True
+
+
+def _to_write(found: Sequence[str], roles: Mapping[str, list[str]], needed: Collection[str], is_text: IsText) -> str:
+    """The columns that there are, and the setting that says which is which."""
+    clear = {role: columns for role, columns in roles.items() if role == NEGATIVE or len(columns) == 1}
+    taken = {column for columns in clear.values() for column in columns}
+    texts = iter([c for c in found if c not in taken and _may_be_text(c) and is_text(c)])
+    chosen = {role: next(texts, "COLUMN") for role in needed if role not in clear}
+    for role, columns in clear.items():
+        chosen |= {f"{role}_{n}" if len(columns) > 1 else role: column for n, column in enumerate(columns, 1)}
+    order = [role for role in dict.fromkeys((ANCHOR, POSITIVE, *chosen)) if role in chosen]
+    setting = ", ".join(f"{role}: {_quoted(chosen[role])}" for role in order)
+    head = " (is the first row one of data? Then put a row of names above it)" if any(map(_is_data, found)) else ""
+    return (
+        f"the columns found are {', '.join(map(_shown, found))}{head}; say which is which, e.g. columns: {{{setting}}}"
+    )
+
+
+def _quoted(column: str) -> str:
+    """A column's name as YAML has it."""
+    return column if re.fullmatch(r"[^\W\d][\w .()/-]*", column) else json.dumps(column, ensure_ascii=False)
+
+
+def _shown(column: str) -> str:
+    return column[:LONG_NAME] if column.strip() else f"'{column}' (without a name)"
+
+
+def unused_columns(source: Source, found: Iterable[str], roles: Mapping[str, list[str]]) -> list[str]:
+    """The columns that play no role and that no filter reads.
+
+    Args:
+        source: The source.
+        found: The columns of the data.
+        roles: Role -> columns that play it.
+    """
+    taken = {column for columns in roles.values() for column in columns}
+    filters = tuple(condition.strip() for condition in source.filter or [])
+    return [c for c in found if c not in taken and not any(condition.startswith(c) for condition in filters)]
+
+
+def note_unused(source: Source, unused: Iterable[str]) -> None:
+    """Says which columns play no role although their names suggest one.
+
+    Args:
+        source: The source.
+        unused: Its columns without a role.
+    """
+    odd = [column for column in unused if ROLE_LIKE.search(column) and not NO_TEXT.fullmatch(column.strip())]
+    if odd and source.columns is None:
+        note(
+            f"source '{source.title}': not used, since no role has such a name: {', '.join(odd[:8])}; `columns` can give a "
+            "column a role"
+        )
+
+
+def role_of(source: Source, column: str, found: Iterable[str]) -> str | None:
     """The role that a column plays by the source's `columns` or, without them, by its name.
 
     Args:
         source: The source.
         column: A column's name.
+        found: The columns of the data.
     """
     if source.columns is None:
-        return _role(column) or ALIASES.get(column)
+        return next((role for role, columns in by_name(found).items() if column in columns), None)
     return next((_role(role) or role for role, given in source.columns.items() if given == column), None)
 
 
@@ -95,8 +212,9 @@ def may_play(source: Source, column: str, found: Iterable[str]) -> bool:
         column: A column's name.
         found: The columns of the data.
     """
-    by_order = source.columns is None and not any(role_of(source, one) in (ANCHOR, POSITIVE) for one in found)
-    return by_order or role_of(source, column) is not None
+    found = list(found)
+    by_order = source.columns is None and not {ANCHOR, POSITIVE} & set(by_name(found))
+    return by_order or role_of(source, column, found) is not None
 
 
 def _role(name: str) -> str | None:

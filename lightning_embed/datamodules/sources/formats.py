@@ -132,7 +132,7 @@ def _columns(file: str) -> list[str]:
 def _doubtful(source: Source, table: Table, features: Any) -> bool:
     """Whether a column that may play a role holds values of several types (datasets keeps them as JSON), or text was read as numbers."""
     for column, feature in features.items():
-        role, kind = role_of(source, column), table.schema.field(column).type
+        role, kind = role_of(source, column, table.columns), table.schema.field(column).type
         if may_play(source, column, table.columns) and holds_several_types(feature):
             return True
         if role in ROLES and not is_text(kind):

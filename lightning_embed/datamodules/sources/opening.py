@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from lightning_embed.batch import ANCHOR, POSITIVE
 from lightning_embed.datamodules.sources import filters, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.sources.checks import check_types, find_bad, is_text
-from lightning_embed.datamodules.sources.columns import LABEL, find_roles
+from lightning_embed.datamodules.sources.checks import check_types, find_bad, holds_texts
+from lightning_embed.datamodules.sources.columns import LABEL, find_roles, note_unused, unused_columns
 from lightning_embed.datamodules.sources.formats import read
 from lightning_embed.datamodules.sources.labelled import Labelled, codes, lone
 from lightning_embed.datamodules.sources.places import places
@@ -43,7 +43,11 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     faults = row_by_row.faults(table)
     if len(faults) == len(table):
         _refuse_all(source, table, files, faults)
-    roles = _roles(source, table, needed)
+    columns = [column for column in table.columns if column not in row_by_row.MARKS]
+    roles = find_roles(source, columns, needed, lambda column: holds_texts(table, column))
+    check_types(table.schema, roles, source.title)
+    unused = unused_columns(source, columns, roles)
+    note_unused(source, unused)
     usable = _filtered(source, table)
     usable[list(faults)] = True  # a row that cannot be read had no chance to meet a condition
     if not usable.any():
@@ -69,27 +73,13 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     if labels is not None:
         most = NEGATIVES_BY_LABEL if source.negatives is None else source.negatives
         labelled = Labelled(labels[usable], most, source.title)
-    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled)
+    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled, unused)
 
 
 def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int, Fault]) -> None:
     first = min(faults)
     row = BadRow(places([first], table, files, source)[first], *faults[first])
     raise UserError(f"source '{source.title}': not one of its {len(faults):,} rows can be used; the first: {row}")
-
-
-def _roles(source: Source, table: Table, needed: Sequence[str]) -> dict[str, list[str]]:
-    """Role -> columns, all roles that are needed among them."""
-    found, schema = [column for column in table.columns if column not in row_by_row.MARKS], table.schema
-    roles = find_roles(source, found, [column for column in found if is_text(schema.field(column).type)])
-    missing = [role for role in needed if role not in roles and not (role == POSITIVE and LABEL in roles)]
-    if missing:
-        raise UserError(
-            f"source '{source.title}': no column for {', '.join(missing)}; the columns found are {', '.join(found)}; "
-            f"name one in `columns`, e.g. {{{missing[0]}: {found[0]}}}"
-        )
-    check_types(schema, roles, source.title)
-    return roles
 
 
 def _add_faults(

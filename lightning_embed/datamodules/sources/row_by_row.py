@@ -55,7 +55,7 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
         kept.parent.mkdir(parents=True, exist_ok=True)
         found = _survey(parsed(files, name), source, bad_rows)
         settled = {
-            key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key), kinds)
+            key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key, found), kinds)
             for key, kinds in found.items()
         }
         fields = {key: kind for key, kind in settled.items() if kind is not None}

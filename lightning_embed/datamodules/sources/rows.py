@@ -25,6 +25,7 @@ class Rows:
         files: The files that they were read from, for messages.
         kept: Numbers of the table's rows that count; None: all.
         labelled: Draws positives and negatives for rows of text and label.
+        unused: Columns of the data that play no role.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Rows:
         files: list[str],
         kept: NDArray[np.int64] | None = None,
         labelled: Labelled | None = None,
+        unused: Sequence[str] = (),
     ) -> None:
         self.source, self.files, self.columns = source, files, roles
+        self.unused = list(unused)
         self.kept, self.labelled = kept, labelled
         self.table = table
 

@@ -26,8 +26,9 @@ class Source:
     format: Literal["json", "csv", "tsv", "parquet", "arrow", "beir"] | None = None
     """Format of the files; None: by their names."""
     columns: dict[str, str] | None = None
-    """Role -> column of the data. None: columns named as roles, or as FlagEmbedding (query, pos, neg), Tevatron (positive_passages,
-    negative_passages) or sentence-transformers (sentence1, sentence2) name them; if there are none such, by their order."""
+    """Role -> column of the data. None: by the columns' names, which may be the roles', FlagEmbedding's (query, pos, neg), Tevatron's
+    (positive_passages, negative_passages), sentence-transformers' (sentence1, sentence2) or such as question and answer; one or two
+    columns of texts alone are taken by their order."""
     name: str | None = None
     """What the source is called in logs and messages. None: the file's name."""
     split: str = "train"
