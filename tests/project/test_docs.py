@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def current(page: str) -> str:
     return re.sub(r"^\| `[^|]*\|", "|", PAGES[page], flags=re.M) if page == OLD else PAGES[page]
 
 
+@cache
 def defined_tests() -> dict[str, set[str]]:
     """Test -> files that define it, seen from the root."""
     found: dict[str, set[str]] = {}
