@@ -21,7 +21,7 @@ import lightning.pytorch as L
 import torch
 
 from lightning_embed import EmbeddingModule, PythonDocs, TextEncoder
-from lightning_embed.caching.fill import CacheTrainer
+from lightning_embed.caching import fill_store
 from lightning_embed.datamodules import EmbeddingDataModule, Source
 from lightning_embed.encoders.chunks import plan_chunks
 from lightning_embed.encoders.teacher import FrozenEncoder
@@ -154,7 +154,7 @@ def step_seconds(file: Path, steps: int, store: str) -> float:
     return statistics.median(b - a for a, b in zip(times.times[3:], times.times[4:], strict=False))
 
 
-def fill_store(file: Path, folder: str) -> None:
+def store_teacher(file: Path, folder: str) -> None:
     """Stores the teacher's vectors of all texts."""
     module = EmbeddingModule(
         TextEncoder(MODEL, max_length=MAX_LENGTH, layers=STUDENT_LAYERS),
@@ -162,8 +162,8 @@ def fill_store(file: Path, folder: str) -> None:
         FrozenEncoder(MODEL, max_length=MAX_LENGTH),
         Projection(),
     )
-    trainer = CacheTrainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    trainer.cache(module, data_module(file, teacher_store=folder))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    fill_store(module, data_module(file, teacher_store=folder), trainer)
 
 
 def main() -> None:
@@ -180,7 +180,7 @@ def main() -> None:
         encoder = TextEncoder(MODEL, max_length=MAX_LENGTH)
         figures: dict[str, Any] = {"loader": loader(file, encoder, rows // BATCH, rounds)}
         figures["padding"] = padding(file, encoder, rows // BATCH)
-        fill_store(file, f"{folder}/store")
+        store_teacher(file, f"{folder}/store")
         figures["step"] = in_turn(
             {
                 "seconds, teacher online": lambda: step_seconds(file, steps, "off"),

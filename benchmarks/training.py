@@ -187,11 +187,11 @@ def store(folder: Path, texts: list[str], vectors: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lightning_embed.caching.import_vectors import import_given
+    from lightning_embed import import_vectors
 
     once = dict(zip(texts, vectors.tolist(), strict=True))
     pq.write_table(pa.table({"text": list(once), "vector": list(once.values())}), folder / "vectors.parquet")
-    import_given(folder / "vectors.parquet", "benchmark", folder / "store")
+    import_vectors(folder / "vectors.parquet", "benchmark", folder / "store")
 
 
 def make_teacher(folder: Path) -> None:

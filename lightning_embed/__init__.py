@@ -1,32 +1,157 @@
 """lightning_embed: distils a large frozen embedding model into a compact one, with PyTorch Lightning.
 
-The public names are loaded when they are first used, so that importing the package costs nothing.
+Everything public has a short name here, such as `lightning_embed.EmbeddingModule`. A name's module is loaded when the name is first
+used, so that importing the package costs nothing.
 """
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+from lightning_embed.utils.lazy import lazy
+
+if TYPE_CHECKING:
+    from lightning_embed.batch import EmbeddingBatch, TokenBatch, Tokens
+    from lightning_embed.caching import fill_store, import_vectors
+    from lightning_embed.callbacks import (
+        AverageCheckpoints,
+        LossSchedule,
+        PredictionWriter,
+        Report,
+        SaveOnInterrupt,
+        TaskGrid,
+        Throughput,
+    )
+    from lightning_embed.checkpoints import CheckpointFiles, average_checkpoints
+    from lightning_embed.datamodules import EmbeddingDataModule, PythonDocs, Source
+    from lightning_embed.doctor import examine
+    from lightning_embed.encoders import Adapter, FrozenEncoder, StoredTeacher, TextEncoder
+    from lightning_embed.errors import UserError
+    from lightning_embed.evaluation import evaluate
+    from lightning_embed.export import export_encoder, export_model
+    from lightning_embed.heads import Projection
+    from lightning_embed.losses import (
+        GOR,
+        AnglE,
+        BinaryRobust,
+        CoSENT,
+        Distillation,
+        EmbeddingLoss,
+        InfoNCE,
+        KLDistillation,
+        LossTerm,
+        MarginMSE,
+        Matryoshka,
+        RelationalDistillation,
+        ScoreDistillation,
+        Uniformity,
+    )
+    from lightning_embed.mining import mine
+    from lightning_embed.module import EmbeddingModule
+    from lightning_embed.recipe import Stage, run_recipe
+    from lightning_embed.schedulers import WarmupSchedule
+    from lightning_embed.tokenizer import TextTokenizer
+    from lightning_embed.training import FSDP2
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "batch": ["EmbeddingBatch", "TokenBatch", "Tokens"],
+            "caching": ["fill_store", "import_vectors"],
+            "callbacks": [
+                "AverageCheckpoints",
+                "LossSchedule",
+                "PredictionWriter",
+                "Report",
+                "SaveOnInterrupt",
+                "TaskGrid",
+                "Throughput",
+            ],
+            "checkpoints": ["CheckpointFiles", "average_checkpoints"],
+            "datamodules": ["EmbeddingDataModule", "PythonDocs", "Source"],
+            "doctor": ["examine"],
+            "encoders": ["Adapter", "FrozenEncoder", "StoredTeacher", "TextEncoder"],
+            "errors": ["UserError"],
+            "evaluation": ["evaluate"],
+            "export": ["export_encoder", "export_model"],
+            "heads": ["Projection"],
+            "losses": [
+                "GOR",
+                "AnglE",
+                "BinaryRobust",
+                "CoSENT",
+                "Distillation",
+                "EmbeddingLoss",
+                "InfoNCE",
+                "KLDistillation",
+                "LossTerm",
+                "MarginMSE",
+                "Matryoshka",
+                "RelationalDistillation",
+                "ScoreDistillation",
+                "Uniformity",
+            ],
+            "mining": ["mine"],
+            "module": ["EmbeddingModule"],
+            "recipe": ["Stage", "run_recipe"],
+            "schedulers": ["WarmupSchedule"],
+            "tokenizer": ["TextTokenizer"],
+            "training": ["FSDP2"],
+        },
+    )
 
 __version__ = "0.2.0"
 
-_HOME = {
-    "EmbeddingBatch": "batch",
-    "EmbeddingDataModule": "datamodules",
-    "EmbeddingLoss": "losses",
-    "EmbeddingModule": "module",
-    "FrozenEncoder": "encoders.teacher",
-    "LossTerm": "losses",
-    "Projection": "heads",
-    "PythonDocs": "datamodules",
-    "Source": "datamodules",
-    "StoredTeacher": "encoders.teacher",
-    "TextEncoder": "encoders.text_encoder",
-    "UserError": "errors",
-}
+__all__ = [
+    "FSDP2",
+    "GOR",
+    "Adapter",
+    "AnglE",
+    "AverageCheckpoints",
+    "BinaryRobust",
+    "CheckpointFiles",
+    "CoSENT",
+    "Distillation",
+    "EmbeddingBatch",
+    "EmbeddingDataModule",
+    "EmbeddingLoss",
+    "EmbeddingModule",
+    "FrozenEncoder",
+    "InfoNCE",
+    "KLDistillation",
+    "LossSchedule",
+    "LossTerm",
+    "MarginMSE",
+    "Matryoshka",
+    "PredictionWriter",
+    "Projection",
+    "PythonDocs",
+    "RelationalDistillation",
+    "Report",
+    "SaveOnInterrupt",
+    "ScoreDistillation",
+    "Source",
+    "Stage",
+    "StoredTeacher",
+    "TaskGrid",
+    "TextEncoder",
+    "TextTokenizer",
+    "Throughput",
+    "TokenBatch",
+    "Tokens",
+    "Uniformity",
+    "UserError",
+    "WarmupSchedule",
+    "__version__",
+    "average_checkpoints",
+    "evaluate",
+    "examine",
+    "export_encoder",
+    "export_model",
+    "fill_store",
+    "import_vectors",
+    "mine",
+    "run_recipe",
+]
 
-__all__ = ["__version__", *_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+def __dir__() -> list[str]:
+    return list(__all__)

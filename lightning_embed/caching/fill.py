@@ -25,43 +25,34 @@ from lightning_embed.module import EmbeddingModule
 SPLITS = ("train", "validation", "test")
 
 
-class CacheTrainer(L.Trainer):
-    """A Trainer that fills the teacher store instead of training, on the devices that it would train on."""
+def fill_store(
+    module: EmbeddingModule,
+    data: EmbeddingDataModule,
+    trainer: L.Trainer | None = None,
+    shard_texts: int = 16_384,
+) -> None:
+    """Runs a module's teacher once over all texts of train, validation and test, and keeps its vectors in `data.teacher_store` for `fit`.
 
-    def cache(
-        self,
-        model: EmbeddingModule,
-        datamodule: EmbeddingDataModule,
-        shard_texts: int = 16_384,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Run the teacher once over all texts of train, validation and test, and keep its vectors for `fit`.
-
-        Args:
-            model: Whose teacher runs.
-            datamodule: Whose texts it reads.
-            shard_texts: Texts after which a shard is written, which is done every minute too: what a kill can lose at most.
-            ckpt_path: Not used: the configuration of `fit` may name one.
-            weights_only: Not used.
-        """
-        if shard_texts < 1:
-            raise UserError(f"shard_texts must be at least 1, got {shard_texts}")
-        launch(self, partial(fill, self, model, datamodule, shard_texts))
-
-
-def fill(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingDataModule, shard_texts: int) -> None:
-    """Encodes this process's share of the texts that are not stored yet; all processes call it.
+    Texts that are stored already are not encoded again, so that a call that was stopped resumes.
 
     Args:
-        trainer: Says the devices.
-        module: Its teacher runs.
-        data: Its texts are read.
-        shard_texts: Texts of a shard.
+        module: Its teacher runs, a `FrozenEncoder`.
+        data: Its texts are read, those of the roles whose teacher vectors the module's losses need.
+        trainer: The teacher runs on its devices; None: on one device, a GPU if there is one.
+        shard_texts: Texts after which a shard is written, at least 1; one is written every minute too, which is the most that a kill
+            can lose.
 
     Raises:
         UserError: If there is no teacher that could run, or no text.
     """
+    if shard_texts < 1:
+        raise UserError(f"shard_texts must be at least 1, got {shard_texts}")
+    trainer = trainer or L.Trainer(devices=1, logger=False, enable_checkpointing=False)
+    launch(trainer, partial(_fill_share, trainer, module, data, shard_texts))
+
+
+def _fill_share(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingDataModule, shard_texts: int) -> None:
+    """Encodes this process's share of the texts that are not stored yet; all processes call it."""
     teacher = _encoder(module)
     trainer.strategy.setup_environment()
     barrier, first = trainer.strategy.barrier, trainer.is_global_zero

@@ -1,1 +1,19 @@
 """Lightning callbacks: what happens around the steps."""
+
+from lightning_embed.callbacks.average import AverageCheckpoints
+from lightning_embed.callbacks.interrupt import SaveOnInterrupt
+from lightning_embed.callbacks.loss_schedule import LossSchedule
+from lightning_embed.callbacks.prediction_writer import PredictionWriter
+from lightning_embed.callbacks.report import Report
+from lightning_embed.callbacks.task_grid import TaskGrid
+from lightning_embed.callbacks.throughput import Throughput
+
+__all__ = [
+    "AverageCheckpoints",
+    "LossSchedule",
+    "PredictionWriter",
+    "Report",
+    "SaveOnInterrupt",
+    "TaskGrid",
+    "Throughput",
+]

@@ -1,15 +1,41 @@
-"""What `cache` does beside filling the store: `--verify` and `--import`."""
+"""`cache`: its settings, which fill the store, and `--verify` and `--import`."""
 
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_embed.caching.fill import summary
-from lightning_embed.caching.import_vectors import import_given
+from lightning_embed.caching.fill import fill_store, summary
+from lightning_embed.caching.importing import import_vectors
+from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.teacher_store.lookup import OFF, store_folder
 from lightning_embed.datamodules.teacher_store.shard import shard_names
 from lightning_embed.datamodules.teacher_store.store import bad_shards, stored_teachers
+from lightning_embed.module import EmbeddingModule
+
+
+class CacheTrainer(L.Trainer):
+    """Gives the command its name and its settings, as LightningCLI asks for them: by a method of the trainer."""
+
+    def cache(
+        self,
+        model: EmbeddingModule,
+        datamodule: EmbeddingDataModule,
+        shard_texts: int = 16_384,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Run the teacher once over all texts of train, validation and test, and keep its vectors for `fit`.
+
+        Args:
+            model: Whose teacher runs.
+            datamodule: Whose texts it reads.
+            shard_texts: Texts after which a shard is written, which is done every minute too: what a kill can lose at most.
+            ckpt_path: Not used: the configuration of `fit` may name one.
+            weights_only: Not used.
+        """
+        fill_store(model, datamodule, self, shard_texts)
 
 
 def add_options(parser: LightningArgumentParser) -> None:
@@ -55,10 +81,8 @@ def verify_or_import(config: Any) -> bool:
     file = config.get("import")
     if file is not None:
         name = config.import_name
-        texts = None if config.import_texts is None else Path(config.import_texts)
-        store, new = import_given(
-            Path(file), name, folder, config.import_text, config.import_vector, texts, config.import_prompt
-        )
+        columns = config.import_text, config.import_vector
+        store, new = import_vectors(file, name, folder, *columns, config.import_texts, config.import_prompt)
         print(f"teacher store: {new:,} vectors of '{name}' imported; {summary(store)}")
         prompts = f", prompts: {{query: {config.import_prompt!r}}}" if config.import_prompt else ""
         teacher = f"{{class_path: StoredTeacher, init_args: {{name: {name}, dim: {store.dim}{prompts}}}}}"

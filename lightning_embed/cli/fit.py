@@ -15,7 +15,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
-from lightning_embed.caching.fill import CacheTrainer
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
@@ -23,7 +22,7 @@ from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.checkpoints.io import CheckpointFiles
-from lightning_embed.cli.cache import add_options, verify_or_import
+from lightning_embed.cli.cache import CacheTrainer, add_options, verify_or_import
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import run_folder
 from lightning_embed.compat.lightning import started_processes

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import lightning.pytorch as L
+
+from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.sources.rows import Rows
@@ -19,6 +22,7 @@ from lightning_embed.encoders.pretrained import read_settings
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.training.fsdp2 import FSDP2
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,17 +31,35 @@ SPLITS = ("train", "validation", "test")
 class Run:
     """What the trainer's settings say."""
 
-    max_steps: int | None
+    max_steps: int | None = None
     """Optimizer steps; None: no end."""
-    max_epochs: int | None
-    accumulate: int
+    max_epochs: int | None = None
+    accumulate: int = 1
     """Batches of an optimizer step."""
-    ranks: int
-    on_gpu: bool
-    mixed: bool
+    ranks: int = 1
+    on_gpu: bool = False
+    mixed: bool = False
     """Whether it runs in mixed precision."""
     shard: int = 0
     """Devices that share the weights (fsdp2); 0: each has all."""
+
+    @classmethod
+    def of(cls, trainer: L.Trainer) -> "Run":
+        """The settings of a trainer.
+
+        Args:
+            trainer: It need not have run.
+        """
+        strategy, ranks = trainer.strategy, trainer.world_size
+        return cls(
+            max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
+            max_epochs=trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None,
+            accumulate=trainer.accumulate_grad_batches,
+            ranks=ranks,
+            on_gpu=strategy.root_device.type == "cuda",
+            mixed="mixed" in str(trainer.precision),
+            shard=(strategy.shard or max(1, ranks // strategy.replicate)) if isinstance(strategy, FSDP2) else 0,
+        )
 
     @property
     def layout(self) -> Layout:
@@ -56,19 +78,32 @@ class Run:
 
 
 def examine(
-    module: EmbeddingModule, data: EmbeddingDataModule, run: Run, tell: Callable[[str], Any] = lambda text: None
+    module: EmbeddingModule,
+    data: EmbeddingDataModule,
+    trainer: L.Trainer | Run | None = None,
+    tell: Callable[[str], Any] = lambda text: None,
 ) -> Diagnosis:
-    """Everything there is to say of a job, but for what its losses lack.
+    """Reads a job's data without training, and says what the job comes to; `print_diagnosis` prints it.
 
     Args:
         module: As `fit` would train it.
         data: As `fit` would read it.
-        run: The trainer's settings.
-        tell: Is told what is being read.
+        trainer: The trainer of the job, or its settings; None: one process on a CPU, without an end.
+        tell: Called with what is being read, such as `the teacher store`.
+
+    Returns:
+        Everything there is to say of the job, but for what its losses lack.
 
     Raises:
         UserError: If a source cannot be read.
     """
+    if isinstance(trainer, L.Trainer):
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LossSchedule):
+                callback.setup(trainer, module, "fit")
+        run = Run.of(trainer)
+    else:
+        run = trainer or Run()
     tell("the sources")
     data.prepare_data()
     data.tokenizers = module.tokenizers

@@ -1,1 +1,7 @@
 """Encoders: a transformers backbone that turns ragged tokens into vectors, its adapter, packing, copies, and the frozen teacher."""
+
+from lightning_embed.encoders.lora import Adapter
+from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
+from lightning_embed.encoders.text_encoder import TextEncoder
+
+__all__ = ["Adapter", "FrozenEncoder", "StoredTeacher", "TextEncoder"]

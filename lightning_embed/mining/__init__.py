@@ -5,3 +5,7 @@
 Each step is a function of numbers; what takes long (vectors, candidates) is kept on disk block by block, so that a killed run goes on
 and any number of processes share the work.
 """
+
+from lightning_embed.mining.run import mine
+
+__all__ = ["mine"]

@@ -41,7 +41,7 @@ class KnownTeacher(Protocol):
         """All that its vectors hang on but the text; None: they cannot be stored."""
 
 
-def store_folder(setting: str | None) -> Path:
+def store_folder(setting: str | Path | None) -> Path:
     """The folder of all stored teachers.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.datamodules.teacher_store.lookup import store_folder
 from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys
 from lightning_embed.encoders.teacher import given_identity
 from lightning_embed.errors import UserError
@@ -118,24 +119,24 @@ def _texts(file: Path, key: str) -> Iterator[str]:
             yield text
 
 
-def import_given(
-    file: Path,
+def import_vectors(
+    file: str | Path,
     name: str,
-    folder: Path,
+    teacher_store: str | Path | None = None,
     text: str = "text",
     vector: str = "vector",
-    texts: Path | None = None,
+    texts: str | Path | None = None,
     prompt: str = "",
 ) -> tuple[TeacherStore, int]:
     """Stores given vectors, scaled to length 1, under a name; returns the store and how many are new.
 
     Args:
-        file: Parquet or .npy.
-        name: What the teacher is called from now on.
-        folder: Folder of all stored teachers.
-        text: As for `read_given`.
-        vector: As for `read_given`.
-        texts: As for `read_given`.
+        file: Parquet, or .npy with the texts in a file of their own.
+        name: What the teacher is called from now on, in `StoredTeacher(name, dim)`.
+        teacher_store: Folder of all stored teachers, as in `fit`; None: the user's cache folder.
+        text: The column (or JSON key) with the texts.
+        vector: The Parquet column with the vectors.
+        texts: The texts of a .npy, in order: `*.txt`, one a line, or `*.jsonl`; None: the one of the same name.
         prompt: What stood before each text when the vectors were made.
 
     Raises:
@@ -143,6 +144,8 @@ def import_given(
     """
     if not name:
         raise UserError("--import needs a name for the teacher that gave the vectors: --import_name NAME")
+    file, texts = Path(file), None if texts is None else Path(texts)
+    folder = store_folder(teacher_store)
     store: TeacherStore | None = None
     new = 0
     for batch in read_given(file, text, vector, texts):
