@@ -5,9 +5,11 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_folder
 
 KEPT_PAGES = 1_000
 """Rows taken until the pages that they were read from are let go."""
@@ -58,10 +60,10 @@ class Table:
         files = [entry["filename"] for entry in dataset.cache_files]
         table = Table(files) if files and dataset._indices is None else None
         if table is None or len(table) != len(dataset):
-            folder = os.path.join(datasets.config.HF_DATASETS_CACHE, "lightning_embed", dataset._fingerprint)
-            if not os.path.isdir(folder):
-                dataset.save_to_disk(f"{folder}.{os.getpid()}")
-                os.rename(f"{folder}.{os.getpid()}", folder)
+            folder = Path(datasets.config.HF_DATASETS_CACHE) / "lightning_embed" / dataset._fingerprint
+            if not folder.is_dir():
+                with whole_folder(folder, replace=False) as partial:
+                    dataset.save_to_disk(partial)
             table = Table([entry["filename"] for entry in datasets.load_from_disk(folder).cache_files])
         return table
 
