@@ -14,8 +14,8 @@ ARROWS = {
     "utils": "errors",
     "compat": "",
     "schedulers": "",
-    "distributed": "errors",
-    "heads": "errors",
+    "distributed": "errors utils",  # a sharded checkpoint is a folder that is whole or not there
+    "heads": "errors utils",
     "batch": "errors distributed heads",
     "losses": "errors distributed heads batch",
     "testing": "heads batch losses",

@@ -123,7 +123,8 @@ class ShardWriter:
         """Writes what was taken in."""
         if self.waiting:
             keys, vectors = zip(*self.waiting, strict=True)
-            self.written.append(self.store.add(np.concatenate(keys), np.concatenate(vectors), self.about))
+            shard = self.store.add(np.concatenate(keys), np.concatenate(vectors), self.about)
+            self.written += [] if shard is None else [shard]
             self.waiting = []
         if len(self.written) >= MERGED_SHARDS:
             self.store.tidy(self.written)

@@ -1,8 +1,7 @@
 """Writes what `predict` embeds: a Parquet file (row, one column of vectors a role) or a .npy matrix."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed.collectives import gather
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_file
 
 
 class PredictionWriter(L.Callback):
@@ -42,7 +42,7 @@ class PredictionWriter(L.Callback):
         )
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Joins the ranks' rows and writes the file under a temporary name first."""
+        """Joins the ranks' rows and writes the file whole."""
         names = list(dict.fromkeys(source.title for source in trainer.datamodule.sources("predict")))  # type: ignore[attr-defined]
         source = torch.tensor([names.index(s) for s, rows, _ in self.parts for _ in rows])
         row = torch.tensor([r for _, rows, _ in self.parts for r in rows])
@@ -58,28 +58,26 @@ class PredictionWriter(L.Callback):
         order = np.lexsort((places[:, 1], places[:, 0]))
         target = Path(self.path or Path(trainer.default_root_dir) / "embeddings.parquet")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-            if target.suffix == ".npy":
-                np.save(partial, vectors["anchor"][order])
-            else:
-                self._parquet(
-                    partial,
-                    {role: v[order] for role, v in vectors.items()},
-                    [names[i] for i in places[order, 0]],
-                    places[order, 1],
-                )
-            os.replace(partial, target)
+            with whole_file(target) as partial, partial.open("wb") as file:
+                if target.suffix == ".npy":
+                    np.save(file, vectors["anchor"][order])
+                else:
+                    self._parquet(
+                        file,
+                        {role: v[order] for role, v in vectors.items()},
+                        [names[i] for i in places[order, 0]],
+                        places[order, 1],
+                    )
         except OSError as error:
             raise UserError(f"{target} could not be written: {error.strerror or error}") from None
         print(f"{len(order):,} rows embedded -> {target}")
 
     @staticmethod
-    def _parquet(path: Path, vectors: dict[str, Any], sources: list[str], rows: Any) -> None:
+    def _parquet(file: IO[bytes], vectors: dict[str, Any], sources: list[str], rows: Any) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         columns: dict[str, Any] = {"source": sources, "row": rows}
         for role, matrix in vectors.items():
             columns[role] = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table(columns), file)

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_embed.distributed.sharded_checkpoint import is_sharded_checkpoint, read, remove
+from lightning_embed.distributed.sharded_checkpoint import is_sharded_checkpoint, read
 from lightning_embed.utils.atomic import save_whole
 
 
@@ -17,9 +17,6 @@ class CheckpointFiles(TorchCheckpointIO):
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        if is_sharded_checkpoint(Path(path)):
-            remove(Path(path))
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_whole(checkpoint, Path(path))
 
     def load_checkpoint(

@@ -1,7 +1,6 @@
 """`python -m lightning_embed doctor`: takes what `fit` takes, trains nothing, and says what a job comes to."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lightning_embed.doctor.page import print_diagnosis
 from lightning_embed.doctor.run import Run, examine
 from lightning_embed.doctor.store import check_store
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import write_whole
 
 
 class DoctorTrainer(L.Trainer):
@@ -134,10 +134,8 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
         file: Where.
         content: What.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, file)
+        write_whole(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"--json {file}: it cannot be written ({error.strerror}); give another file") from None
 

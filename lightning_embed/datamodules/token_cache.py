@@ -9,8 +9,6 @@
 All are memory-mapped. The folder's name stands for the source, the tokenizer, its prompts and its limit: what changes is made anew.
 """
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.teacher_texts import all_columns
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.folders import user_cache
 from lightning_embed.utils.notes import note
 
@@ -110,9 +109,7 @@ def write_tokens(folder: Path, tokenizer: TextTokenizer, columns: Iterable[Colum
         columns: The texts, some thousand at a time.
         max_length: Tokens after which they are cut; None: the tokenizer's own max_length.
     """
-    hidden = folder.with_name(f".{folder.name}-{os.getpid()}")
-    hidden.mkdir(parents=True)
-    try:
+    with whole_folder(folder, replace=False) as hidden:
         keys, lengths, lost = [], [], []
         with (hidden / "ids.bin").open("wb") as ids:
             for role, texts in columns:
@@ -128,10 +125,3 @@ def write_tokens(folder: Path, tokenizer: TextTokenizer, columns: Iterable[Colum
         starts = (np.cumsum(sizes) - sizes)[first]
         for name, column in zip(COLUMNS, (known, starts, sizes[first], np.concatenate(lost)[first]), strict=True):
             np.save(hidden / f"{name}.npy", column)
-        try:
-            hidden.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

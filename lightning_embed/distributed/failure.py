@@ -107,7 +107,7 @@ def _is_first(code: int) -> bool:
     try:
         part = Path(folder) / f"{NOTE}.{rank()}"
         part.write_text(str(code))
-        os.link(part, Path(folder) / NOTE)  # whole, and only if there is none
+        os.link(part, Path(folder) / NOTE)  # not utils.atomic: whole, but only if there is none, and known at once
         part.unlink()
     except FileExistsError:
         part.unlink(missing_ok=True)

@@ -5,9 +5,8 @@ The layout is Lightning's: `.metadata` and `*.distcp` of torch.distributed.check
 (compat/torch.py) accepts tables of tensors and nothing else.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from lightning_embed.compat.torch import TensorReader
 from lightning_embed.distributed.collectives import rank, world_size
 from lightning_embed.distributed.tensors import shard_like
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import partial_folder, whole_folder
 
 META = "meta.pt"
 WEIGHTS, OPTIMIZER = "state_dict.", "optimizer_{}.state."
@@ -46,32 +46,12 @@ def save(folder: Path, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -
         tensors: Name -> this rank's tensor; sharded ones are written by their owners.
         rest: Plain values and tensors that are not sharded; rank 0's are written.
     """
-    part, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old"))
-    if rank() == 0:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with whole_folder(folder, alone=True) if rank() == 0 else nullcontext(partial_folder(folder)) as part:
+        _wait()  # until it is there
+        dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(part), no_dist=world_size() == 1)
+        if rank() == 0:
+            torch.save(dict(rest), part / META)
     _wait()
-    dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(part), no_dist=world_size() == 1)
-    if rank() == 0:
-        torch.save(dict(rest), part / META)
-        remove(old)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-        remove(old)
-    _wait()
-
-
-def remove(path: Path) -> None:
-    """Removes a checkpoint, a file or a folder, if it is there.
-
-    Args:
-        path: Where.
-    """
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def read(folder: Path, optimizer: bool = True) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Writes an encoder as a sentence-transformers folder of stock modules, and proves that it gives the same vectors."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
+from lightning_embed.utils.atomic import whole_folder
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
@@ -42,13 +42,11 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
 
     logging.disable_progress_bar()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-            plain, made = Path(scratch) / "backbone", Path(scratch) / "model"
+        with whole_folder(folder) as made, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as plain:
             backbone: Any = merged(encoder).backbone
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
-            body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+            body = Transformer(plain, max_seq_length=encoder.tokenizer.max_length)
             pooling = Pooling(int(encoder.config.hidden_size), POOLING[encoder.pooling])
             whole_dim = encoder.dim == int(encoder.config.hidden_size)
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
@@ -63,9 +61,6 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
                 device="cpu",
             )
             model.save(str(made), create_model_card=False)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(made, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
     finally:

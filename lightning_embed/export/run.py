@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.errors import UserError
 from lightning_embed.export.texts import read_texts, standard_texts
+from lightning_embed.utils.atomic import whole_folder
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.text_encoder import TextEncoder
@@ -112,13 +110,8 @@ def _cut(dim: int | None, encoder: TextEncoder) -> int:
 def _in_place(folder: Path) -> Iterator[Path]:
     """Where to write a folder that is put in its place only if all goes well."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-            made = Path(scratch) / "model"
+        with whole_folder(folder) as made:
             yield made
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(made, folder)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
 

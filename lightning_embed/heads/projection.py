@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_embed.errors import UserError, first_line
+from lightning_embed.utils.atomic import whole_file
 
 PRIOR = 1e-3
 """Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
@@ -161,4 +162,5 @@ def write_projection(state: dict[str, Tensor], folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / FILE)
+    with whole_file(folder / FILE) as partial:
+        save_file({name: value.contiguous() for name, value in state.items()}, partial)

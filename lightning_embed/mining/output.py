@@ -1,7 +1,6 @@
 """Writes mined negatives as a source: JSON lines or Parquet, in sentence-transformers' formats."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
 from lightning_embed.errors import UserError
 from lightning_embed.mining.pairs import Pairs
+from lightning_embed.utils.atomic import whole_file
 
 OutputFormat = Literal["n-tuple-scores", "n-tuple", "triplet", "labeled-pair", "labeled-list"]
 SUFFIXES = (".jsonl", ".parquet")
@@ -100,7 +100,7 @@ def _rows(
 
 
 def write(mined: Mined, out: Path, form: OutputFormat, scored: bool) -> int:
-    """Writes the output under a temporary name, then renames it; returns how many rows it has.
+    """Writes the output, whole or not at all; returns how many rows it has. One without rows is not written.
 
     Args:
         mined: What was found.
@@ -108,9 +108,8 @@ def write(mined: Mined, out: Path, form: OutputFormat, scored: bool) -> int:
         form: The format.
         scored: Whether scores are given, in the formats that may have none.
     """
-    partial = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     count = 0
-    try:
+    with whole_file(out) as partial:
         if out.suffix == ".parquet":
             count = _parquet(rows(mined, form, scored), partial)
         else:
@@ -118,10 +117,8 @@ def write(mined: Mined, out: Path, form: OutputFormat, scored: bool) -> int:
                 for batch in rows(mined, form, scored):
                     stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
                     count += len(batch)
-        if count:
-            partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+        if not count:
+            partial.unlink(missing_ok=True)
     return count
 
 

@@ -5,7 +5,6 @@ and how many of the true ones it finds is measured against exact search on a sam
 """
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_file
 
 IndexKind = Literal["auto", "flat", "ivf", "hnsw"]
 Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int32]]]
@@ -144,7 +144,7 @@ def _sorted(scores: NDArray[np.float32], ids: NDArray[np.integer]) -> tuple[NDAr
 
 
 def build(plan: IndexPlan, vectors: NDArray[Any], file: Path, told: Callable[[str, float], None]) -> None:
-    """Builds an index and writes it to a file, under a temporary name first.
+    """Builds an index and writes it to a file, whole or not at all.
 
     Args:
         plan: Which index.
@@ -163,9 +163,8 @@ def build(plan: IndexPlan, vectors: NDArray[Any], file: Path, told: Callable[[st
     for start in range(0, len(vectors), READ // 4):
         told("filling the index", start / len(vectors))
         index.add(np.ascontiguousarray(vectors[start : start + READ // 4], dtype=np.float32))
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    faiss.write_index(index, str(partial))
-    partial.rename(file)
+    with whole_file(file) as partial:
+        faiss.write_index(index, str(partial))
 
 
 def load(file: Path) -> Any:

@@ -5,7 +5,6 @@ All but the choice are made block by block in the work folder and go on where th
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from lightning_embed.mining.pairs import Pairs, Texts
 from lightning_embed.mining.rules import FATES, Rules, choose, tally
 from lightning_embed.mining.vectors import Embed, encode_block
 from lightning_embed.mining.work import Work, progress
+from lightning_embed.utils.atomic import write_whole
 
 ENCODED, SEARCHED, RATED = 2048, 4096, 64
 """Rows of a block, by stage: what a kill loses is one block."""
@@ -141,7 +141,7 @@ def _searcher(
         sample = np.unique(np.linspace(0, len(anchors) - 1, search.SAMPLE).astype(np.int64))
         queries = anchors[sample].astype(np.float32)
         width, measured = search.tune(index, plan.kind, found, exact, queries, k, recall)
-        _write_json(facts, {"width": width, "recall": measured, "sample": len(sample)})
+        write_whole(facts, json.dumps({"width": width, "recall": measured, "sample": len(sample)}))
     work.wait_for(facts)
     known = json.loads(facts.read_text())
     search.set_width(index, plan.kind, known["width"])
@@ -157,12 +157,6 @@ def _searcher(
 
 def _tell(bar: Any, task: Any, said: str, done: float, total: int) -> None:
     bar.update(task, description=said, completed=int(done * total))
-
-
-def _write_json(file: Path, facts: dict[str, Any]) -> None:
-    partial = file.with_suffix(".part")
-    partial.write_text(json.dumps(facts))
-    partial.rename(file)
 
 
 def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -> Candidates | None:

@@ -8,10 +8,7 @@ clustering/{train,test}.jsonl, classification/{train,test}.jsonl      text, labe
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_folder
 
 DOCSTRINGS = "python-docs"
 """As `data`: the docstrings of the packages that are installed."""
@@ -184,9 +182,7 @@ def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str
     """Writes the folder whole, and says in data.json what it holds."""
     digest, counts = blake2b(digest_size=8), {}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".data-") as scratch:
-            made = Path(scratch) / "data"
+        with whole_folder(folder) as made:  # one that is there has no data.json: whoever wrote it was stopped
             for kind, splits in rows.items():
                 for split, own in splits.items():
                     digest.update(json.dumps([kind, split, own]).encode())
@@ -196,8 +192,6 @@ def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str
                     counts[kind]["labels"] = len(Counter(row["label"] for row in splits["train"]))
             contents = {"asked": asked, "rows": counts, "contents": digest.hexdigest()}
             (made / "data.json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)  # one without data.json: whoever wrote it was stopped
-            os.replace(made, folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the data cannot be written there ({error.strerror}); give another --folder"

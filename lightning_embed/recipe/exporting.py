@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_embed.recipe.chain import Job
+from lightning_embed.utils.atomic import write_whole
 
 STAGES = "stages.json"
 """What an exported folder was made of: stage -> its key."""
@@ -43,7 +44,7 @@ def export_adapters(finished: Sequence[Job], folder: Path) -> None:
         if len(jobs) < 2 or _made_of(out) == keys:
             continue
         export_model([f"{job.name}={checkpoint(job)}" for job in jobs], str(out), overwrite=True)
-        (out / STAGES).write_text(json.dumps(keys, indent=1), encoding="utf-8")
+        write_whole(out / STAGES, json.dumps(keys, indent=1))
 
 
 def checkpoint(job: Job) -> Path:

@@ -21,6 +21,7 @@ import yaml
 
 from lightning_embed.errors import UserError
 from lightning_embed.recipe.chain import Job, differences
+from lightning_embed.utils.atomic import write_whole
 
 CONFIG, BEGUN, DONE, LOG = "stage.yaml", "begun.json", "done.json", "fit.log"
 """What a stage's folder has beside what `fit` leaves: its configuration, what it was begun as, that it is done, and fit's words."""
@@ -136,7 +137,7 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
         }
         begun["starts"] += 1
         _write(job.folder / BEGUN, begun)
-        (job.folder / CONFIG).write_text(_yaml(job), encoding="utf-8")
+        write_whole(job.folder / CONFIG, _yaml(job))
         seconds = _fit(job, handle, begun, told)
         steps, loss = progress(job.folder)
         after = job.after.name if job.after else "pretrained"
@@ -267,7 +268,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    """Puts a file in place whole."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, json.dumps(content, indent=1, ensure_ascii=False))

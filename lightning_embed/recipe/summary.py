@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import full_precision
 from lightning_embed.evaluation.reports.plots import DPI, colours_of, draw_grid, figure_style, png
-from lightning_embed.evaluation.reports.run_report import markdown_table, put
+from lightning_embed.evaluation.reports.run_report import markdown_table
 from lightning_embed.evaluation.reports.tables import Table, signed
 from lightning_embed.evaluation.reports.task_report import Evaluation, task_table
 from lightning_embed.recipe.scoring import BACKBONE, TEACHER, Summary, TaskScores
+from lightning_embed.utils.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,9 +209,8 @@ def write_summary(summary: Summary, folder: Path) -> list[Path]:
         "report.png": png(picture(summary.tasks)),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            put(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None
     return [folder / name for name in files]

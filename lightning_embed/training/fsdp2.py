@@ -24,13 +24,13 @@ from lightning_embed.distributed.sharded_checkpoint import (
     WEIGHTS,
     is_sharded_checkpoint,
     read_into,
-    remove,
     save,
     shard_optimizer_state,
 )
 from lightning_embed.distributed.tensors import shard_like, unshard, unshard_state
 from lightning_embed.errors import UserError
 from lightning_embed.training.sharding import shard_encoder, shard_heads
+from lightning_embed.utils.atomic import remove
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.teacher import FrozenEncoder
@@ -182,7 +182,7 @@ class FSDP2(ModelParallelStrategy):
         path = Path(self.broadcast(filepath))
         if not self.save_distributed_checkpoint:
             if self.is_global_zero:
-                if is_sharded_checkpoint(path):
+                if is_sharded_checkpoint(path):  # Lightning's own writer puts no file where a folder is
                     remove(path)
                 self.checkpoint_io.save_checkpoint(checkpoint, path)
             return

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+from lightning_embed.utils.atomic import write_whole
 from lightning_embed.utils.folders import user_cache
 
 _TOLD_BYTES = 2 << 30
@@ -72,19 +73,9 @@ def file_hashes(files: Sequence[Path]) -> list[str]:
         found.append(digest)
     if read:
         there = {key: digest for key, digest in known.items() if Path(key.rsplit(" ", 2)[0]).exists()}
-        _remember(memory, there | read)
+        with suppress(OSError):  # where nothing can be written, the files are read again next time
+            write_whole(memory, json.dumps(there | read, indent=1))
     return found
-
-
-def _remember(memory: Path, known: dict[str, str]) -> None:
-    """Writes under a temporary name first; where nothing can be written, the files are read again next time."""
-    partial = memory.with_name(f".weights-{os.getpid()}.json")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        os.replace(partial, memory)
-    except OSError:
-        partial.unlink(missing_ok=True)
 
 
 def config_hash(folder: Path) -> str:

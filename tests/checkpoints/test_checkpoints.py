@@ -193,9 +193,9 @@ def test_a_file_is_saved_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "a.ckpt"
     save_whole({"state_dict": {"a": torch.zeros(3)}}, file)
     code = (
-        "import os, sys, torch; from pathlib import Path; from lightning_embed import atomic_save\n"
+        "import os, torch; from pathlib import Path; from lightning_embed.utils.atomic import save_whole\n"
         "os.replace = lambda *names: os.kill(os.getpid(), 9)\n"
-        f"atomic_save.save_whole({{'state_dict': {{'a': torch.ones(3)}}}}, Path({str(file)!r}))"
+        f"save_whole({{'state_dict': {{'a': torch.ones(3)}}}}, Path({str(file)!r}))"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
     assert killed.returncode == -9

@@ -16,6 +16,7 @@ from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.datamodules.teacher_store.shard import DamagedShard, Shard, problem, shard_names, write_shard
 from lightning_embed.datamodules.teacher_store.store import TeacherStore, bad_shards, content_keys, stored_teachers
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import STALE_SECONDS
 
 IDENTITY = {"weights": "ab12", "pooling": "mean", "dim": 6}
 TEXTS = [
@@ -137,13 +138,15 @@ def test_a_shard_with_a_broken_file_is_named_and_not_used(tmp_path: Path, name: 
 
 def test_what_a_killed_writer_left_is_ignored_and_deleted_when_it_is_old(tmp_path: Path) -> None:
     store = filled(tmp_path, ["a", "b"])
-    for name, age in ((".writing-old", 7200), (".writing-new", 0)):
+    old, new = (f".shard-{name}.{name}.partial" for name in ("0123456789ab", "ba9876543210"))
+    for name in (old, new):
         shutil.copytree(store.shards[0].path, store.path / name)
-        os.utime(store.path / name, (os.stat(tmp_path).st_mtime - age,) * 2)
+    for path in (*(store.path / old).iterdir(), store.path / old):
+        os.utime(path, (os.stat(tmp_path).st_mtime - 2 * STALE_SECONDS,) * 2)
     store.refresh()
     assert len(store.shards) == 1 and bad_shards(store.path) == {}
     store.tidy()
-    assert not (store.path / ".writing-old").exists() and (store.path / ".writing-new").exists()
+    assert not (store.path / old).exists() and (store.path / new).exists()
 
 
 def test_tidy_makes_one_shard_of_many_with_each_text_once(tmp_path: Path) -> None:

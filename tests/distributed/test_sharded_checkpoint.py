@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_embed.distributed.sharded_checkpoint import META, TABLE, is_sharded_checkpoint, read, save
+from lightning_embed.compat.torch import TABLE
+from lightning_embed.distributed.sharded_checkpoint import META, is_sharded_checkpoint, read, save
 from lightning_embed.errors import UserError
 
 TENSORS = {

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.reports import run_report as report_module
 from lightning_embed.evaluation.reports.run_report import (
     ModelReport,
     Report,
@@ -161,7 +160,7 @@ def test_a_write_that_is_refused_leaves_the_old_report_and_nothing_else(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(report_module.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(UserError, match="Permission denied"):
         write_report(replace(FULL, notes=["other"]), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -15,12 +15,10 @@ import gc
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import re
 import shutil
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -28,6 +26,7 @@ from pathlib import Path
 
 from lightning_embed.datamodules.docstrings.text import STDLIB, public_name, read, source_files, source_pairs
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.folders import user_cache
 
 Row = dict[str, str]
@@ -270,19 +269,15 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _write(splits: dict[str, list[Row]], folder: Path) -> None:
-    """Writes into a temporary folder beside the target and renames it; of two processes the first one wins."""
+    """Writes the folder whole; of two processes the first one wins."""
     from pyarrow import Table, parquet
 
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".docstrings-", dir=folder.parent, ignore_cleanup_errors=True) as name:
-            written = Path(name) / folder.name
-            written.mkdir()
+        with whole_folder(folder, replace=False) as written:
             for split, rows in splits.items():
                 parquet.write_table(Table.from_pylist(rows), written / f"{split}.parquet")
             if not _is_complete(folder):
                 shutil.rmtree(folder, ignore_errors=True)  # somebody deleted a part of it
-            os.replace(written, folder)
     except OSError as error:
         if not _is_complete(folder):
             raise UserError(f"cannot write to the cache folder {folder.parent} ({error}): set cache_dir") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import write_whole
 
 
 @dataclass(frozen=True)
@@ -74,5 +75,4 @@ class BadRows:
         entries = [
             {"source": title, "where": r.where, "column": r.column, "reason": r.reason} for title, r in self.found
         ]
-        listing.parent.mkdir(parents=True, exist_ok=True)
-        listing.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries), encoding="utf-8")
+        write_whole(listing, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in entries))

@@ -4,7 +4,6 @@ No row is lost: each is kept with its place in the files and, if it cannot be re
 rows together, so that neither the first row nor the first megabytes decide what the others must be.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +29,7 @@ from lightning_embed.datamodules.sources.raw_rows import (
 )
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
+from lightning_embed.utils.atomic import whole_file
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
 """Columns of the table that say where a row stands, what is wrong with it, and in which column."""
@@ -52,7 +52,6 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
 
     kept = _kept(source, files, name)
     if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
         found = _survey(parsed(files, name), source, bad_rows)
         settled = {
             key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key, found), kinds)
@@ -60,21 +59,16 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
         }
         fields = {key: kind for key, kind in settled.items() if kind is not None}
         schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
-        part = kept.with_suffix(f".{os.getpid()}.part")
-        try:
-            with pa.ipc.new_stream(part, schema) as stream:
-                batch = []
-                for where, row in parsed(files, name):
-                    batch.append(_fitted(where, row, fields, source))
-                    if batch[-1][FAULT] is not None:
-                        _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
-                    if len(batch) == READ:
-                        stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-                        batch = []
-                stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-            part.rename(kept)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(kept) as partial, pa.ipc.new_stream(partial, schema) as stream:
+            batch = []
+            for where, row in parsed(files, name):
+                batch.append(_fitted(where, row, fields, source))
+                if batch[-1][FAULT] is not None:
+                    _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
+                if len(batch) == READ:
+                    stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                    batch = []
+            stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
     return Table([str(kept)])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_embed.compat.datasets import cache_folder, fingerprint_of, has_all_rows
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_folder
 
 KEPT_PAGES = 1_000
 """Rows taken until the pages that they were read from are let go."""
@@ -59,10 +60,10 @@ class Table:
         files = [entry["filename"] for entry in dataset.cache_files]
         table = Table(files) if files and has_all_rows(dataset) else None
         if table is None or len(table) != len(dataset):
-            folder = str(cache_folder() / "lightning_embed" / fingerprint_of(dataset))
-            if not os.path.isdir(folder):
-                dataset.save_to_disk(f"{folder}.{os.getpid()}")
-                os.rename(f"{folder}.{os.getpid()}", folder)
+            folder = cache_folder() / "lightning_embed" / fingerprint_of(dataset)
+            if not folder.is_dir():
+                with whole_folder(folder, replace=False) as partial:
+                    dataset.save_to_disk(partial)
             table = Table([entry["filename"] for entry in datasets.load_from_disk(folder).cache_files])
         return table
 

@@ -12,7 +12,6 @@ row is used, so that no damaged vector is ever taken for good, at a microsecond 
 import hashlib
 import json
 import os
-import shutil
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -21,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.utils.atomic import remove, remove_at_once, whole_folder
+
 KEY_BYTES, SUM_BYTES = 16, 4
 KEY, ENTRY = np.dtype(f"S{KEY_BYTES}"), np.dtype(f"S{KEY_BYTES + SUM_BYTES}")
-HIDDEN = ".writing-"
 _FILES = ("keys.npy", "vectors.npy")
 _MERGED_ROWS = 16_384
 
@@ -133,14 +133,12 @@ def write_shard(folder: Path, keys: NDArray[np.bytes_], vectors: NDArray[np.floa
     order = np.argsort(keys, kind="stable")
     vectors = np.ascontiguousarray(vectors[order], dtype=np.float16)
     entries = _entries(keys[order], _sums(_bytes(keys[order]), vectors))
-    hidden = _begin(folder)
-    try:
+    path = _new(folder)
+    with whole_folder(path) as hidden:
         np.save(hidden / "keys.npy", entries)
         np.save(hidden / "vectors.npy", vectors)
-        return _complete(hidden, len(entries), vectors.shape[1])
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
+        _describe(hidden, len(entries), vectors.shape[1])
+    return path
 
 
 def merge_shards(folder: Path, shards: Sequence[Shard]) -> Path | None:
@@ -156,9 +154,8 @@ def merge_shards(folder: Path, shards: Sequence[Shard]) -> Path | None:
     order = np.argsort(entries, kind="stable")
     keys = _bytes(entries[order])[:, :KEY_BYTES]
     order = order[np.append(True, (keys[1:] != keys[:-1]).any(axis=1))]
-    hidden = _begin(folder)
-    try:
-        shape = (len(order), shards[0].vectors.shape[1])
+    path, shape = _new(folder), (len(order), shards[0].vectors.shape[1])
+    with whole_folder(path) as hidden:
         merged = np.lib.format.open_memmap(hidden / "vectors.npy", mode="w+", dtype=np.float16, shape=shape)
         for start in range(0, len(order), _MERGED_ROWS):
             part = order[start : start + _MERGED_ROWS]
@@ -166,31 +163,14 @@ def merge_shards(folder: Path, shards: Sequence[Shard]) -> Path | None:
                 mine = np.flatnonzero(source[part] == number)
                 merged[start + mine], whole = shards[number].take(row[part[mine]])
                 if not whole.all():
-                    shutil.rmtree(hidden)
+                    remove(hidden)
                     return None
         merged.flush()
         np.save(hidden / "keys.npy", entries[order])
-        path = _complete(hidden, *shape)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
+        _describe(hidden, *shape)
     for shard in shards:
-        remove_shard(shard.path)
+        remove_at_once(shard.path)
     return path
-
-
-def remove_shard(path: Path) -> None:
-    """Deletes a shard, which is gone at once for whoever looks; a reader that has it open keeps it.
-
-    Args:
-        path: Its folder.
-    """
-    hidden = path.with_name(f"{HIDDEN}{uuid.uuid4().hex[:12]}")
-    try:
-        os.replace(path, hidden)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def problem(path: Path) -> str | None:
@@ -210,19 +190,14 @@ def problem(path: Path) -> str | None:
     return f"{' and '.join(wrong)} differs from the checksum" if wrong else None
 
 
-def _begin(folder: Path) -> Path:
-    hidden = folder / f"{HIDDEN}{uuid.uuid4().hex[:12]}"
-    hidden.mkdir(parents=True)
-    return hidden
+def _new(folder: Path) -> Path:
+    return folder / f"shard-{uuid.uuid4().hex[:12]}"
 
 
-def _complete(hidden: Path, rows: int, dim: int) -> Path:
-    """Adds shard.json and gives the folder its name."""
+def _describe(hidden: Path, rows: int, dim: int) -> None:
+    """Adds shard.json."""
     about = {"rows": rows, "dim": dim, "checksums": {name: _digest(hidden / name) for name in _FILES}}
     (hidden / "shard.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    path = hidden.with_name(f"shard-{hidden.name.removeprefix(HIDDEN)}")
-    os.replace(hidden, path)
-    return path
 
 
 def _digest(file: Path) -> str:

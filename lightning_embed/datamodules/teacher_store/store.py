@@ -11,10 +11,7 @@ row's own checksum is looked at whenever the row is used, and all of a shard's b
 
 import json
 import os
-import shutil
 import sys
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -25,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.datamodules.teacher_store.shard import (
-    HIDDEN,
     KEY,
     KEY_BYTES,
     DamagedShard,
@@ -36,13 +32,13 @@ from lightning_embed.datamodules.teacher_store.shard import (
     write_shard,
 )
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import delete_stale, write_whole
 from lightning_embed.utils.folders import user_cache
 
 FORMAT = 1
 """Raise it whenever older shards must no longer be found."""
 SMALL_SHARD = 512 << 20
 """Bytes; `tidy` merges shards that are smaller."""
-_STALE_SECONDS = 3600
 
 
 def default_folder() -> Path:
@@ -162,8 +158,8 @@ class TeacherStore:
             vectors[places], found[places] = taken[whole], True
         return vectors, found
 
-    def add(self, keys: NDArray[np.bytes_], vectors: NDArray[np.float16], about: str = "") -> Shard:
-        """Writes a shard, which `find` sees after `refresh`.
+    def add(self, keys: NDArray[np.bytes_], vectors: NDArray[np.float16], about: str = "") -> Shard | None:
+        """Writes a shard, which `find` sees after `refresh`; None if another process has merged it with others already.
 
         Args:
             keys: (n,) distinct content keys.
@@ -175,20 +171,20 @@ class TeacherStore:
         """
         try:
             self._write_identity(about)
-            return Shard(write_shard(self.path, keys, vectors))
+            path = write_shard(self.path, keys, vectors)
         except OSError as error:
             raise UserError(
                 f"{self.path}: a shard could not be written ({error.strerror or error}); those before it are kept"
             ) from None
+        try:
+            return Shard(path)
+        except FileNotFoundError:
+            return None
 
     def _write_identity(self, about: str) -> None:
         file = self.path / "identity.json"
-        if file.is_file():
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f"{HIDDEN}{uuid.uuid4().hex[:12]}.json"
-        partial.write_text(json.dumps({"teacher": about, **self.identity, "format": FORMAT}, indent=1) + "\n", "utf-8")
-        os.replace(partial, file)
+        if not file.is_file():
+            write_whole(file, json.dumps({"teacher": about, **self.identity, "format": FORMAT}, indent=1) + "\n")
 
     def set_aside(self, name: str) -> Path:
         """Takes a shard out of the store, and returns where it is now.
@@ -207,7 +203,8 @@ class TeacherStore:
             shards: Which; None: all that are there now, and what killed processes left is deleted.
         """
         if shards is None:
-            self._delete_leftovers()
+            if self.path.is_dir():
+                delete_stale(self.path)
             self.refresh()
             shards = self.shards
         group: list[Shard] = []
@@ -218,15 +215,6 @@ class TeacherStore:
                 group = []
             if shard is not None:
                 group.append(shard)
-
-    def _delete_leftovers(self) -> None:
-        """What was being written an hour ago is not being written any more."""
-        for left in self.path.glob(f"{HIDDEN}*"):
-            try:
-                if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-            except FileNotFoundError:
-                continue
 
 
 def bad_shards(path: Path) -> dict[str, str]:

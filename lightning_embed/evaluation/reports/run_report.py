@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_embed.evaluation.reports.curves import plot_training
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
 from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
 from lightning_embed.evaluation.reports.tables import Table, grid_table, headline, models_table, training_line
+from lightning_embed.utils.atomic import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,6 @@ __all__ = [
     "markdown",
     "markdown_table",
     "print_report",
-    "put",
     "write_report",
 ]
 
@@ -105,7 +104,7 @@ def write_report(
 ) -> Report:
     """Writes report.md, report.json, report.png (where there is a grid) and training.png (where there are metrics).
 
-    Everything is rendered first; then each file is written under another name and put in place at once.
+    Everything is rendered first; then each file is written whole.
 
     Args:
         report: What to say.
@@ -134,29 +133,13 @@ def write_report(
         "utf-8", "replace"
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            put(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot write the report: {error.strerror or error}; give a folder that you may write to"
         ) from error
     return report
-
-
-def put(path: Path, content: bytes) -> None:
-    """Writes a file under another name and puts it in place at once.
-
-    Args:
-        path: Where.
-        content: What.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_report(path: str | Path) -> Report:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision
 from lightning_embed.evaluation.reports.plots import plot_grid, png
-from lightning_embed.evaluation.reports.run_report import markdown_table, put
+from lightning_embed.evaluation.reports.run_report import markdown_table
 from lightning_embed.evaluation.reports.tables import PRECISION_TITLES, Table, signed
 from lightning_embed.evaluation.tasks.comparison import CONFIDENCE, Comparison
 from lightning_embed.evaluation.tasks.grid import MEAN
+from lightning_embed.utils.atomic import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -208,9 +209,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     files["report.json"] = (json.dumps(asdict(evaluation), indent=2) + "\n").encode()
     files["report.md"] = page.encode("utf-8", "replace")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            put(folder / name, content)
+            write_whole(folder / name, content)
         _tensorboard(evaluation, folder / "tensorboard", page)
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written there ({error.strerror or error})") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.atomic import whole_file
 
 Encode = Callable[[list[str]], np.ndarray]
 """Maps n texts to their (n, D) vectors."""
@@ -86,14 +87,11 @@ class EmbeddingCache:
         chunk["vector"] = vectors
         self.encoded += len(keys)
         if self.folder is not None:
-            name = f"{time.time_ns():020d}-{os.getpid()}"
-            temporary = self.folder / f".{name}"
+            name = f"{time.time_ns():020d}-{os.getpid()}.npy"
             try:
-                with temporary.open("wb") as file:
+                with whole_file(self.folder / name) as partial, partial.open("wb") as file:
                     np.save(file, chunk, allow_pickle=False)
-                os.replace(temporary, self.folder / f"{name}.npy")
             except OSError as error:
-                temporary.unlink(missing_ok=True)
                 raise UserError(f"{self.folder}: the embeddings cannot be kept there: {error.strerror}") from None
         self._take(chunk)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 from lightning_embed.evaluation.tasks.items import Items, TaskItems, collect_items
+from lightning_embed.utils.atomic import write_whole
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -221,7 +221,4 @@ def _read_items(path: Path) -> TaskItems | None:
 
 
 def _write_items(path: Path, items: TaskItems | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(None if items is None else {part: asdict(i) for part, i in items.items()}))
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(None if items is None else {part: asdict(i) for part, i in items.items()}))
