@@ -4,6 +4,7 @@ from pathlib import Path
 
 import lightning.pytorch as L
 
+from lightning_embed.callbacks.last_checkpoint import checkpoints_folder
 from lightning_embed.checkpoints.averaging import average_with
 from lightning_embed.checkpoints.student import read_checkpoint
 from lightning_embed.errors import UserError
@@ -97,8 +98,7 @@ class AverageCheckpoints(L.Callback):
     @staticmethod
     def _folder(trainer: L.Trainer) -> Path:
         """Where checkpoints are written."""
-        folder = getattr(trainer.checkpoint_callback, "dirpath", None)
-        return Path(folder or f"{trainer.default_root_dir}/checkpoints")
+        return Path(checkpoints_folder(trainer))
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
         trainer.save_checkpoint(self._folder(trainer) / name, weights_only=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from lightning_embed.callbacks.last_checkpoint import LAST, checkpoints_folder
+
 
 class SaveOnInterrupt(L.Callback):
     """The first Ctrl-C finishes the step, saves the last checkpoint and stops; a second one stops at once."""
@@ -37,10 +39,7 @@ class SaveOnInterrupt(L.Callback):
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # gathered gradients are not saved
-            callback = trainer.checkpoint_callback
-            if callback is None or getattr(callback, "dirpath", None) is None:
-                raise KeyboardInterrupt
-            path = f"{callback.dirpath}/last.ckpt"  # type: ignore[attr-defined]
+            path = f"{checkpoints_folder(trainer)}/{LAST}"
             trainer.save_checkpoint(path)
             if trainer.is_global_zero:
                 print(f"saved {path}; go on with the same command and --ckpt_path last", flush=True)

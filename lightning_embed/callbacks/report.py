@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
+from lightning_embed.callbacks.last_checkpoint import LAST, checkpoints_folder
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.collectives import global_sum, rank
 from lightning_embed.distributed.tensors import unshard_state
@@ -166,7 +167,7 @@ class Report(L.Callback):
         from lightning_embed.evaluation.reports.run_report import print_report, write_report
 
         folder = Path(trainer.default_root_dir)
-        artefacts, notes, exported = {"checkpoint": str(folder / "checkpoints" / "last.ckpt")}, [], ""
+        artefacts, notes, exported = {"checkpoint": f"{checkpoints_folder(trainer)}/{LAST}"}, [], ""
         for average in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(average, AverageCheckpoints) and average.saved:
                 artefacts["averaged checkpoint"] = average.saved

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -23,6 +23,7 @@ from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.checkpoints.io import CheckpointFiles
 from lightning_embed.cli.cache import CacheTrainer, add_options, verify_or_import
+from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import run_folder
 from lightning_embed.compat.lightning import started_processes
@@ -67,21 +68,11 @@ class EmbedCLI(LightningCLI):
         if self.command == "cache":
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            add_checkpoints(parser)
             parser.add_lightning_class_args(
                 AverageCheckpoints, "average"
             )  # before the report, which scores the average
             parser.add_lightning_class_args(Report, "report")
-            parser.set_defaults(
-                {
-                    "checkpoint.save_last": True,
-                    "checkpoint.save_top_k": 1,
-                    "checkpoint.monitor": "val/ndcg@10",
-                    "checkpoint.mode": "max",
-                }
-            )
-            parser.set_defaults({"checkpoint.filename": "best", "checkpoint.enable_version_counter": False})
-            parser.set_defaults({"checkpoint.auto_insert_metric_name": False})
         if self.command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "output")
 
@@ -95,10 +86,8 @@ class EmbedCLI(LightningCLI):
         check_strategy(config.trainer.strategy, config.trainer.precision)
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
         config.trainer.default_root_dir = str(folder)
-        if self.command == "fit" and config.checkpoint.dirpath is None:
-            config.checkpoint.dirpath = str(folder / "checkpoints")
-        if self.command == "fit" and not config.data.init_args.get("validation", True):
-            config.checkpoint.monitor = None  # nothing is validated: the best is the last
+        if self.command == "fit":
+            settle_checkpoints(config, folder)
         if config.get("ckpt_path") == "last":
             home = Path(config.checkpoint.dirpath) if self.command == "fit" else folder / "checkpoints"
             self._require_usable(str(home / "last.ckpt"))

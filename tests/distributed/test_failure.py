@@ -30,16 +30,7 @@ def failed(job: dict, tmp_path: Path, strategy: str | dict, rank: int, how: str)
     """The exit code and output of a run of two ranks of which one fails; it must take less than a minute from then on."""
     failing = [{"class_path": "tests.distributed.test_failure.FailAt", "init_args": {"rank": rank, "how": how}}]
     job = job | {"trainer": job["trainer"] | {"callbacks": failing, "strategy": strategy, "devices": 2}}
-    process = start(
-        job,
-        tmp_path,
-        "--report.enabled",
-        "false",
-        "--checkpoint.every_n_train_steps",
-        "1",
-        "--checkpoint.monitor",
-        "null",
-    )
+    process = start(job, tmp_path, "--report.enabled", "false", "--last_checkpoint.every_n_steps", "1")
     output, _ = process.communicate(timeout=240)
     print(output)
     return process.returncode, output
@@ -56,7 +47,7 @@ def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one
     assert (tmp_path / "run/checkpoints/last.ckpt").is_dir()
     run(job, tmp_path, "--report.enabled", "false", "--ckpt_path", "last")
     assert (tmp_path / "run/checkpoints/last.ckpt").is_file() and not list((tmp_path / "run").glob(".*"))
-    assert len(losses(tmp_path / "run")) == 4
+    assert len(losses(tmp_path / "run")) == 5  # the other rank could not save its second step alone: it is done again
 
 
 @pytest.mark.slow

@@ -1,0 +1,62 @@
+"""The settings of a run's checkpoints: `checkpoint` keeps the best, `last_checkpoint` the last."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
+
+BEST = "best"
+
+
+def add_checkpoints(parser: LightningArgumentParser) -> None:
+    """Adds `checkpoint` and `last_checkpoint`.
+
+    Args:
+        parser: The command's.
+    """
+    parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+    parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
+    parser.set_defaults(
+        {
+            "checkpoint.save_top_k": 1,
+            "checkpoint.monitor": "val/ndcg@10",
+            "checkpoint.mode": "max",
+            "checkpoint.filename": BEST,
+            "checkpoint.enable_version_counter": False,
+            "checkpoint.auto_insert_metric_name": False,
+        }
+    )
+
+
+def settle_checkpoints(config: Any, folder: Path) -> None:
+    """Gives the checkpoints their folder, and hands what `checkpoint` says of the last one over to `last_checkpoint`.
+
+    Lightning 2.6 writes its own last.ckpt only in a step that also makes a best one. And its steps or minutes would save a step as the best
+    for the score of an earlier one: the best is chosen at validations alone.
+
+    Args:
+        config: The parsed configuration of `fit`; it is changed.
+        folder: The run's folder.
+    """
+    best, last = config.checkpoint, config.last_checkpoint
+    if best.dirpath is None:
+        best.dirpath = str(folder / "checkpoints")
+    validated = config.data.init_args.get("validation", True) and config.trainer.limit_val_batches != 0
+    if not validated and (best.monitor or "").startswith("val/"):
+        best.monitor = None
+        if best.filename == BEST and best.save_top_k == 1:
+            best.save_top_k = 0  # it would be a copy of the last
+    if best.save_last is False:
+        last.enabled = False
+    best.save_last = None
+    best.save_on_exception = False  # the last one is saved then; this would put it in the best one's place
+    if last.every_n_steps is None:
+        last.every_n_steps = best.every_n_train_steps or None
+    if best.train_time_interval is not None:
+        last.every_minutes = best.train_time_interval.total_seconds() / 60
+    chosen = best.monitor is not None and not best.monitor.startswith("train/") and best.save_top_k != -1
+    if chosen:
+        best.every_n_train_steps = best.train_time_interval = None
