@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_embed import EmbeddingModule, TextEncoder, messages
+from lightning_embed import EmbeddingModule, TextEncoder
+from lightning_embed.utils import notes
 from lightning_embed.losses import InfoNCE, LossTerm
 
 
@@ -15,7 +16,7 @@ from lightning_embed.losses import InfoNCE, LossTerm
 def test_bf16_on_a_cpu_gets_a_note(
     student: Path, precision: str, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(messages, "_NOTED", set())
+    monkeypatch.setattr(notes, "_NOTED", set())
     module: Any = EmbeddingModule(TextEncoder(str(student)), {"nce": LossTerm(InfoNCE())})
     module._trainer = SimpleNamespace(
         precision=precision, strategy=SimpleNamespace(root_device=torch.device("cpu")), world_size=1
