@@ -14,7 +14,7 @@ ARROWS = {
     "utils": "errors",
     "compat": "",
     "schedulers": "",
-    "distributed": "errors utils",  # a sharded checkpoint is a folder that is whole or not there
+    "distributed": "errors utils compat",  # a sharded checkpoint is a folder that is whole or not there
     "heads": "errors utils",
     "batch": "errors distributed heads",
     "losses": "errors distributed heads batch",
@@ -30,7 +30,7 @@ ARROWS = {
     "module": "errors utils compat schedulers heads batch losses tokenizer encoders training checkpoints evaluation",
     "callbacks": "errors utils compat distributed heads batch encoders datamodules checkpoints evaluation export module",
     "caching": "errors utils compat encoders datamodules module",
-    "doctor": "errors utils batch losses tokenizer encoders datamodules training module callbacks",
+    "doctor": "errors utils compat batch losses tokenizer encoders datamodules training module callbacks",
     "recipe": "errors utils encoders datamodules evaluation export",
     "cli": "errors utils compat schedulers distributed losses datamodules training checkpoints mining evaluation export module"
     " callbacks caching doctor recipe",
