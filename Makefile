@@ -4,16 +4,18 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3  ## the Python for .venv: the first of these that is 3.11 or newer
 PIP_ARGS ?=  ## extra arguments for pip, e.g. --extra-index-url URL for another build of torch
 RECIPE_ARGS ?=  ## extra arguments for recipe, e.g. --folder runs/mine
+TORCH ?=  ## the torch for test-lowest; default: the lowest that pyproject.toml allows
 PYTEST_ARGS ?=  ## extra arguments for pytest, e.g. -k gor
 
 VENV    := .venv
 STAMP   := $(VENV)/.installed
 RUN     := $(VENV)/bin/python -m
 # Never resolve torch without its pin: an index may offer another version, gigabytes large.
-INSTALL  = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_ARGS)
+PIP      = -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+INSTALL  = $(PIP) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart recipe ablations test test-slow lint format type bench bench-losses bench-data bench-gpu dist constraints clean
+.PHONY: help quickstart recipe ablations test test-slow test-lowest lint format type bench bench-losses bench-data bench-gpu dist constraints clean
 
 help:  ## show this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -37,6 +39,16 @@ test: $(STAMP)  ## run the tests, except the slow ones
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(RUN) pytest -m slow $(PYTEST_ARGS)
+
+# On the lowest Python too, since old versions have no wheels for newer ones; wheels alone, since old sources may no longer build.
+test-lowest: PYTHON = python3.11
+test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in a throw-away environment; TORCH=2.13.0: but that torch
+	@$(SCRATCH) && \
+		"$$scratch/bin/python" $(PIP) packaging && \
+		"$$scratch/bin/python" scripts/lowest_versions.py $(if $(TORCH),--torch $(TORCH)) quickstart onnx dev > "$$scratch/lowest" && \
+		"$$scratch/bin/python" $(PIP) --only-binary :all: --requirement "$$scratch/lowest" && \
+		"$$scratch/bin/python" $(PIP) --no-deps --no-build-isolation --editable . && \
+		"$$scratch/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check rules and formatting with ruff
 	$(RUN) ruff check .

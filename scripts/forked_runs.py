@@ -15,6 +15,7 @@ import lightning.pytorch as L
 import yaml
 
 from lightning_embed.batch import TokenBatch
+from lightning_embed.compat.lightning import batches_done
 
 PATIENCE = 120
 """Seconds without a new step until a run counts as hung."""
@@ -34,11 +35,10 @@ class Record(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
     ) -> None:
         """Writes a line."""
-        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         line = {
             "segment": os.environ.get("SEGMENT", ""),
             "world": trainer.world_size,
-            "step": progress.total.processed - 1,
+            "step": batches_done(trainer) - 1,
             "source": batch.source,
             "rows": sorted(batch.rows),
             "loss": float(outputs["loss"]),

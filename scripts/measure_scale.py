@@ -24,6 +24,8 @@ def write_rows(folder: Path, rows: int) -> None:
     """
     import pyarrow as pa
 
+    from lightning_embed.compat.datasets import DATA_FILES, STATE
+
     folder.mkdir(parents=True)
     schema = pa.schema({"anchor": pa.string(), "positive": pa.string()})
     words = " ".join(f"word{i}" for i in range(19))  # 123 bytes
@@ -37,12 +39,7 @@ def write_rows(folder: Path, rows: int) -> None:
                 stream.write_batch(pa.record_batch(columns, schema=schema))
     text = {"dtype": "string", "_type": "Value"}
     (folder / "dataset_info.json").write_text(json.dumps({"features": {"anchor": text, "positive": text}}))
-    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "made", "_split": None}
-    (folder / "state.json").write_text(
-        json.dumps(
-            state | {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}
-        )
-    )
+    (folder / STATE).write_text(json.dumps({DATA_FILES: [{"filename": name} for name in names]}))
 
 
 def memory() -> dict[str, float]:
