@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import nan
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, Self
 
 import lightning.pytorch as L
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
-from lightning_embed.compat.lightning import fix_progress_counters
+from lightning_embed.checkpoints.load import checkpoint_file, load_arguments
+from lightning_embed.checkpoints.settings import write_settings
+from lightning_embed.compat.lightning import fix_progress_counters, is_attached
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
@@ -26,10 +29,11 @@ from lightning_embed.training.fsdp2 import FSDP2
 from lightning_embed.training.parameters import parameter_groups, zero_touching
 from lightning_embed.training.projection_start import fit_projection
 from lightning_embed.training.seeding import seed_batch
+from lightning_embed.utils.described import Described
 from lightning_embed.utils.notes import note
 
 
-class EmbeddingModule(L.LightningModule):
+class EmbeddingModule(Described, L.LightningModule):
     """Trains a student to embed as its teacher does, and better for a task, by a weighted sum of loss callbacks.
 
         L = Σ_name weight(step) · loss(batch)
@@ -83,6 +87,7 @@ class EmbeddingModule(L.LightningModule):
             self.strict_loading = False  # `check_base` is as strict about all that trains
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
+        self._loaded = False
 
     teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
 
@@ -223,12 +228,12 @@ class EmbeddingModule(L.LightningModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Fits the projection to the first batches of a run that begins, unless its settings say otherwise.
+        """Fits the projection to the first batches of a new run, unless its settings say otherwise or it is a checkpoint's.
 
         The run then trains on the same batches: none is left out.
         """
         projection = self.projection
-        if projection is None or projection.start != "fitted" or projection.weights:
+        if projection is None or projection.start != "fitted" or projection.weights or self._loaded:
             return
         if self.trainer.global_step or not self.teacher_roles:
             return
@@ -258,7 +263,9 @@ class EmbeddingModule(L.LightningModule):
             self.teacher.to(self.trainer.strategy.root_device)
 
     def configure_model(self) -> None:
-        """Shards the weights over the devices, where the strategy does so; Lightning may call it again."""
+        """Shards the weights over the devices, where the strategy does so; Lightning may call it again, or without a trainer."""
+        if not is_attached(self):
+            return
         strategy, asked = self.trainer.strategy, getattr(self.teacher, "shard", False)
         if isinstance(strategy, FSDP2):
             teacher = self.teacher if asked and isinstance(self.teacher, FrozenEncoder) else None
@@ -276,14 +283,46 @@ class EmbeddingModule(L.LightningModule):
             term.loss.on_step_end(self, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes down how far the run is, so that it can go on exactly, and which base an adapter belongs to."""
+        """Adds how far the run is, so that it resumes exactly, the base of an adapter, and the settings that the module is rebuilt from."""
         fix_progress_counters(self.trainer, checkpoint)
         note_base(self.student, checkpoint)
+        write_settings(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises `UserError` if the checkpoint is another student's or another base's adapter."""
         trained = [name for name, p in self.named_parameters() if p.requires_grad]
         check_base(self.student, checkpoint, trained, "the checkpoint")
+        self._loaded = True
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[Any],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **changed: Any,
+    ) -> Self:
+        """The module of a checkpoint, rebuilt from the settings in it, with its weights; the teacher loads when it is first used.
+
+        Args:
+            checkpoint_path: A `.ckpt` file, or the folder of a sharded checkpoint.
+            map_location: As torch.load takes it.
+            hparams_file: A run's config.yaml, in place of the checkpoint's settings.
+            strict: Whether the weights must be those of the module, no more and no less; None: as its `strict_loading` has it.
+            weights_only: Ignored: only tensors and plain data are ever read.
+            changed: Arguments of the class that are given in place of the saved ones, such as `losses` or `optimizer`.
+
+        Raises:
+            UserError: Something cannot be rebuilt, and is not given.
+        """
+        if not isinstance(checkpoint_path, str | Path):
+            raise UserError(f"load_from_checkpoint: expected a path, got {type(checkpoint_path).__name__}")
+        path = Path(checkpoint_path)
+        kind, arguments = load_arguments(cls, path, None if hparams_file is None else Path(hparams_file), changed)
+        parent: Any = super(EmbeddingModule, kind)
+        return parent.load_from_checkpoint(checkpoint_file(path), map_location, None, strict, True, **arguments)
 
     def _evaluate(self, batch: TokenBatch) -> None:
         vectors = encode_columns(self.student, batch.student, [ANCHOR, POSITIVE])

@@ -17,7 +17,7 @@ ARROWS = {
     "distributed": "errors utils compat",  # a sharded checkpoint is a folder that is whole or not there
     "heads": "errors utils",
     "batch": "errors distributed heads",
-    "losses": "errors distributed heads batch",
+    "losses": "errors utils distributed heads batch",
     "testing": "heads batch losses",
     "tokenizer": "errors batch",
     "encoders": "errors utils compat distributed heads batch tokenizer",

@@ -1,6 +1,7 @@
 """Lightning callbacks: what happens around the steps."""
 
 from lightning_embed.callbacks.average import AverageCheckpoints
+from lightning_embed.callbacks.defaults import trainer_defaults
 from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
@@ -16,4 +17,5 @@ __all__ = [
     "SaveOnInterrupt",
     "TaskGrid",
     "Throughput",
+    "trainer_defaults",
 ]

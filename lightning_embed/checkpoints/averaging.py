@@ -7,10 +7,12 @@ The recipe's adapters end as the average of the last and an earlier checkpoint.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_embed.checkpoints.settings import KEY
 from lightning_embed.distributed.tensors import local, shard_like
 from lightning_embed.errors import UserError
 
@@ -99,8 +101,7 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
     Raises:
         UserError: One cannot be read, or they are not of one student; nothing is written.
     """
-    from lightning_embed.checkpoints.averaging import average
-    from lightning_embed.checkpoints.student import config_of, read_checkpoint
+    from lightning_embed.checkpoints.student import find_config, read_checkpoint
     from lightning_embed.utils.atomic import save_whole
 
     file, paths = Path(out).expanduser(), [Path(one).expanduser() for one in checkpoints]
@@ -109,8 +110,8 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
         raise UserError(f"average: {twice[0]} is given twice; give each checkpoint once")
     if file.is_dir() or (file.exists() and not overwrite):
         raise UserError(f"--out {file}: is there already; give another file, or --overwrite true")
-    _require_one_student(paths)
     read = {str(path): read_checkpoint(path) for path in paths}
+    _require_one_student(read)
     weights = average({name: content["state_dict"] for name, content in read.items()})
     last = read[str(paths[-1])]
     content = {key: value for key, value in last.items() if key not in STATES} | {"state_dict": weights}
@@ -121,26 +122,28 @@ def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = Fals
         raise UserError(f"--out {file}: it cannot be written ({error.strerror})") from None
     steps = ", ".join(f"{content.get('global_step', 0):,}" for content in read.values())
     print(f"wrote {file}: the average of steps {steps}")
-    try:
-        config_of(file)
-    except UserError:
-        print(f"the run's configuration is not beside it: use it with --config_of_checkpoint {config_of(paths[-1])}")
+    if KEY not in content and find_config(file) is None and find_config(paths[-1]) is not None:
+        print(f"the run's configuration is not beside it: use it with --config_of_checkpoint {find_config(paths[-1])}")
 
 
-def _require_one_student(paths: list[Path]) -> None:
-    """Raises `UserError` where the runs' configurations, so far as they are there, name different students."""
-    from lightning_embed.checkpoints.student import config_of, student_settings
+def _require_one_student(checkpoints: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `UserError` where the settings of the checkpoints, or of their runs, as far as they are known, name different students."""
+    from lightning_embed.checkpoints.student import find_config, student_settings
 
-    first: tuple[Path, dict[str, object]] | None = None
-    for path in paths:
-        try:
-            settings = student_settings(config_of(path)).get("init_args") or {}
-        except UserError:
+    first: tuple[str, dict[str, object]] | None = None
+    for path, content in checkpoints.items():
+        config = find_config(Path(path))
+        if KEY in content:
+            settings = content[KEY]["student"]
+        elif config is not None:
+            settings = student_settings(config)
+        else:
             continue
-        said = {key: settings.get(key) for key in ("model", "layers", "pooling", "dim", "rope_theta")}
+        arguments = settings.get("init_args") or {}
+        found = {key: arguments.get(key) for key in ("model", "layers", "pooling", "dim", "rope_theta")}
         if first is None:
-            first = path, said
-        for key, value in said.items():
+            first = path, found
+        for key, value in found.items():
             if value != first[1][key]:
                 raise UserError(
                     f"average: student.{key} is {first[1][key]} for {first[0]} and {value} for {path}; "

@@ -1,4 +1,4 @@
-"""The student of a Lightning checkpoint, rebuilt from the run's configuration."""
+"""The student of a Lightning checkpoint, rebuilt from the checkpoint's own settings, or else from the run's configuration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_embed.checkpoints.adapters import KEY, check_base, with_base
+from lightning_embed.checkpoints.adapters import KEY as ADAPTER
+from lightning_embed.checkpoints.adapters import check_base, with_base
 from lightning_embed.checkpoints.integrity import require_whole
+from lightning_embed.checkpoints.rebuild import rebuild, without_weights
+from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
 from lightning_embed.errors import UserError, first_line, user_error
 
 if TYPE_CHECKING:
@@ -17,25 +20,69 @@ if TYPE_CHECKING:
 PREFIX = "student."
 
 
-def config_of(checkpoint: Path) -> Path:
-    """The configuration that `fit` wrote for the run of a checkpoint.
+def find_config(checkpoint: Path) -> Path | None:
+    """The configuration that `fit` wrote for the run of a checkpoint; None where there is none.
 
     Args:
-        checkpoint: `RUN/checkpoints/NAME.ckpt`; the newest of `RUN/config.yaml` and `RUN/csv/version_*/config.yaml` is taken.
+        checkpoint: `RUN/checkpoints/NAME.ckpt`; the newest of `RUN/config.yaml` and, of earlier versions, `RUN/csv/version_*/config.yaml`
+            is taken.
+    """
+    for run in _run_folders(checkpoint):
+        found = [*run.glob("config.yaml"), *run.glob("csv/version_*/config.yaml")]
+        if found:
+            return max(found, key=lambda file: file.stat().st_mtime)
+    return None
+
+
+def _run_folders(checkpoint: Path) -> list[Path]:
+    home = checkpoint.resolve().parent
+    return [home.parent, home] if home.name == "checkpoints" else [home, home.parent]
+
+
+def config_of(checkpoint: Path) -> Path:
+    """The configuration of a checkpoint that has no settings of its own.
+
+    Args:
+        checkpoint: Written by an earlier version.
 
     Raises:
         UserError: There is none.
     """
-    home = checkpoint.resolve().parent
-    runs = [home.parent, home] if home.name == "checkpoints" else [home, home.parent]
-    for run in runs:
-        found = [*run.glob("config.yaml"), *run.glob("csv/version_*/config.yaml")]
-        if found:
-            return max(found, key=lambda file: file.stat().st_mtime)
-    raise UserError(
-        f"{checkpoint}: the run's config.yaml was expected in {runs[0]} or {runs[0] / 'csv'}, found none; "
-        "give it with --config_of_checkpoint"
-    )
+    found = find_config(checkpoint)
+    if found is None:
+        run = _run_folders(checkpoint)[0]
+        raise UserError(
+            f"{checkpoint}: it has no settings of its student, as an earlier version wrote it, and the run's config.yaml was expected in "
+            f"{run} or {run / 'csv'}, found none; give it with --config_of_checkpoint"
+        )
+    return found
+
+
+def config_in_use(checkpoint: Path, config: str | Path | None) -> Path | None:
+    """The configuration that a checkpoint's student is rebuilt from; None: its own settings.
+
+    Args:
+        checkpoint: The file, or the folder of a sharded checkpoint.
+        config: The one that the user gives.
+    """
+    if config is not None:
+        return Path(config)
+    return None if KEY in read_without_weights(checkpoint) else config_of(checkpoint)
+
+
+def run_settings(checkpoint: Path, config: str | Path | None = None) -> dict[str, Any]:
+    """The configuration of a checkpoint's run, as far as it is known: `model` is the checkpoint's own.
+
+    Args:
+        checkpoint: The file, or the folder of a sharded checkpoint.
+        config: The configuration that the user gives, which then is all of it.
+    """
+    if config is not None:
+        return read_config(Path(config))
+    own, file = read_without_weights(checkpoint).get(KEY), find_config(checkpoint)
+    if own is None:
+        return read_config(file or config_of(checkpoint))
+    return (read_config(file) if file is not None else {}) | {"model": own["model"]}
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -111,32 +158,19 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
 
     Args:
         checkpoint: A `.ckpt` file, or the folder of a sharded one.
-        config: The run's configuration; None: found beside it.
+        config: A run's configuration, which overrides the checkpoint's own settings; None: one is read only for a checkpoint without any.
 
     Raises:
         UserError: Either is missing or broken, or they do not belong together.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    from lightning_embed.encoders.text_encoder import TextEncoder
-
     loaded = read_checkpoint(checkpoint)
+    own = loaded.get(KEY) if config is None else None
+    if own is None:
+        config = config or config_of(checkpoint)
+    untrained = without_weights("student", adapted=ADAPTER in loaded)
+    student = _from_config(config, untrained) if config is not None else _from_settings(checkpoint, own, untrained)
     state = {key.removeprefix(PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(PREFIX)}
-    config = config or config_of(checkpoint)
-    settings = student_settings(config)
-    arguments = dict(settings.get("init_args") or {})
-    if KEY not in loaded:
-        # The weights come from the checkpoint: the model that the student once started from need not be read.
-        arguments["random_init"] = True
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--student", type=TextEncoder)
-    try:
-        parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
-        student: TextEncoder = parser.instantiate(parsed).student
-    except ArgumentError as error:
-        reason = user_error(error) or " ".join(str(error).split())[:600]
-        raise UserError(f"{config}: the student cannot be rebuilt: {reason}") from None
-    if KEY in loaded:
+    if ADAPTER in loaded:
         trained = [PREFIX + name for name, p in student.named_parameters() if p.requires_grad]
         check_base(student, loaded, trained, str(checkpoint))
         state = with_base(student, state)
@@ -144,5 +178,39 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
         student.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{checkpoint}: its weights do not fit the student of {config} ({reason})") from None
+        of = config or "its settings"
+        raise UserError(f"{checkpoint}: its weights do not fit the student of {of} ({reason})") from None
     return student.eval()
+
+
+def _from_settings(checkpoint: Path, own: Any, untrained: dict[str, Any]) -> TextEncoder:
+    """The student of a checkpoint's own settings, without its weights."""
+    from lightning_embed.encoders.text_encoder import TextEncoder
+
+    require_all(own["missing"]["student"], checkpoint, "give the run's configuration with --config_of_checkpoint")
+    try:
+        student = rebuild(own["student"], untrained)
+    except UserError as error:
+        raise UserError(f"{checkpoint}: the student cannot be rebuilt: {error}") from None
+    if not isinstance(student, TextEncoder):
+        raise UserError(f"{checkpoint}: expected a TextEncoder as its student, got {type(student).__name__}")
+    return student
+
+
+def _from_config(config: Path, untrained: dict[str, Any]) -> TextEncoder:
+    """The student of a run's configuration, without its weights."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from lightning_embed.encoders.text_encoder import TextEncoder
+
+    settings = student_settings(config)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--student", type=TextEncoder)
+    try:
+        arguments = dict(settings.get("init_args") or {}) | untrained
+        parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
+        student: TextEncoder = parser.instantiate(parsed).student
+    except ArgumentError as error:
+        reason = user_error(error) or " ".join(str(error).split())[:600]
+        raise UserError(f"{config}: the student cannot be rebuilt: {reason}") from None
+    return student

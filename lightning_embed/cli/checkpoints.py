@@ -6,9 +6,8 @@ from typing import Any
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_embed.callbacks.defaults import BEST
 from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
-
-BEST = "best"
 
 
 def add_checkpoints(parser: LightningArgumentParser) -> None:
@@ -19,16 +18,7 @@ def add_checkpoints(parser: LightningArgumentParser) -> None:
     """
     parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
     parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
-    parser.set_defaults(
-        {
-            "checkpoint.save_top_k": 1,
-            "checkpoint.monitor": "val/ndcg@10",
-            "checkpoint.mode": "max",
-            "checkpoint.filename": BEST,
-            "checkpoint.enable_version_counter": False,
-            "checkpoint.auto_insert_metric_name": False,
-        }
-    )
+    parser.set_defaults({f"checkpoint.{name}": value for name, value in BEST.items()})
 
 
 def settle_checkpoints(config: Any, folder: Path) -> None:
@@ -47,7 +37,7 @@ def settle_checkpoints(config: Any, folder: Path) -> None:
     validated = config.data.init_args.get("validation", True) and config.trainer.limit_val_batches != 0
     if not validated and (best.monitor or "").startswith("val/"):
         best.monitor = None
-        if best.filename == BEST and best.save_top_k == 1:
+        if best.filename == BEST["filename"] and best.save_top_k == 1:
             best.save_top_k = 0  # it would be a copy of the last
     if best.save_last is False:
         last.enabled = False

@@ -2,30 +2,31 @@
 
 import logging
 import sys
+import tempfile
 import traceback
 import warnings
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.callbacks import RichProgressBar
+import yaml
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.callbacks.average import AverageCheckpoints
-from lightning_embed.callbacks.interrupt import SaveOnInterrupt
+from lightning_embed.callbacks.defaults import TRAINER, trainer_defaults
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
-from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
-from lightning_embed.checkpoints.io import CheckpointFiles
 from lightning_embed.cli.cache import CacheTrainer, add_options, verify_or_import
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
+from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
-from lightning_embed.cli.run_folder import run_folder
+from lightning_embed.cli.run_folder import SaveConfig, run_folder
 from lightning_embed.compat.lightning import started_processes
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
@@ -55,16 +56,22 @@ class EmbedCLI(LightningCLI):
         return {cls.command: (LightningCLI.subcommands() | {"cache": {"model", "datamodule"}})[cls.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses, and looks at a checkpoint that is named, before Lightning reads it."""
-        super().parse_arguments(parser, args)
+        """Parses, after a checkpoint's settings or else the default job, and checks a given checkpoint before Lightning reads it."""
+        words = sys.argv[2:]
+        base = settings_of_checkpoint(self.command, words) if self.command in COMMANDS else {}
+        with tempfile.TemporaryDirectory() as scratch:
+            first = Path(scratch) / "config.yaml" if base else PRESET
+            if base:
+                first.write_text(yaml.safe_dump(base), encoding="utf-8")
+            named = ["--config", str(first)] if base or not has_config(words) else []
+            self.config = parser.parse_args([self.command, *named, *words])
         path = self.config.get(self.command, {}).get("ckpt_path")
         if path not in (None, "last", "best", "hpc", "registry"):
             self._require_usable(path)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
-        # rows are checked when they are opened, and the report scores the untrained student: a trial validation would only take time
-        parser.set_defaults({"trainer.log_every_n_steps": 10, "trainer.num_sanity_val_steps": 0})
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
         if self.command == "cache":
             add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
@@ -73,6 +80,10 @@ class EmbedCLI(LightningCLI):
                 AverageCheckpoints, "average"
             )  # before the report, which scores the average
             parser.add_lightning_class_args(Report, "report")
+        for name in SECTIONS_OF_FIT if self.command in COMMANDS else ():
+            parser.add_argument(
+                f"--{name}", type=dict | None, default=None, help=SUPPRESS
+            )  # a run's config.yaml has it
         if self.command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "output")
 
@@ -103,19 +114,17 @@ class EmbedCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
         settings = self.config_init[self.command].trainer
-        folder = settings["default_root_dir"]
-        self.trainer_defaults = {"callbacks": [Throughput(), SaveOnInterrupt()]}
+        defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
+        # those of the checkpoints have settings, and so are made from them
+        callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
         if settings["enable_progress_bar"] is not False:
-            self.trainer_defaults["callbacks"].append(RichProgressBar(leave=False))
+            callbacks.append(RichProgressBar(leave=False))
+        self.trainer_defaults = {"callbacks": callbacks}
         if settings.get("logger") is None:
-            kwargs["logger"] = (
-                [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")]
-                if self.command == "fit"
-                else False
-            )
+            kwargs["logger"] = defaults["logger"] if self.command == "fit" else False
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = CheckpointFiles()
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
+            (trainer.strategy.checkpoint_io,) = defaults["plugins"]
         type(self).started = trainer
         watch(trainer)
         return trainer
@@ -150,11 +159,9 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         cli: Which command line.
     """
     _quiet()
-    command, *rest = arguments
-    if not any(word == "--config" or word.startswith("--config=") or word == "-c" for word in rest):
-        rest = ["--config", str(PRESET), *rest]
+    command = arguments[0]
     cli.command, cli.started = command, None
-    sys.argv = [sys.argv[0], command, *rest]
+    sys.argv = [sys.argv[0], *arguments]  # what Lightning starts other ranks with
     try:
         cli(
             EmbeddingModule,
@@ -164,7 +171,8 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
             subclass_mode_data=True,
             parser_class=FitParser,
             auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig if command == "fit" else None,
+            save_config_kwargs={"save_to_log_dir": False},
             load_from_checkpoint_support=False,
             seed_everything_default=0,
         )

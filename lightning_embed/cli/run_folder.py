@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning.pytorch as L
+from lightning.pytorch.cli import SaveConfigCallback
+
 from lightning_embed.distributed.failure import RUN_FOLDER, forget
 from lightning_embed.errors import UserError
 
@@ -60,3 +63,20 @@ def agreed(choose: Callable[[], str]) -> str:
         store.set("chosen", chosen)
         return chosen
     return str(store.get("chosen").decode())
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes config.yaml into the run's folder, whatever loggers the run has."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes the file; Lightning calls this on the first rank alone.
+
+        Args:
+            trainer: Its default_root_dir is the run's folder.
+            pl_module: Not used.
+            stage: Not used.
+        """
+        folder, config = Path(trainer.default_root_dir), self.config.clone()
+        if config.checkpoint.dirpath == str(folder / "checkpoints"):
+            config.checkpoint.dirpath = None  # another fit with this configuration gets a folder of its own
+        self.parser.save(config, str(folder / "config.yaml"), skip_unset=False, overwrite=True, multifile=False)

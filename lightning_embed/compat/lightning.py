@@ -38,6 +38,15 @@ def batches_done(trainer: L.Trainer) -> int:
     return int(progress.total.processed)
 
 
+def is_attached(module: L.LightningModule) -> bool:
+    """Whether a trainer runs a module; asking for `module.trainer` would raise if not.
+
+    Args:
+        module: The module.
+    """
+    return module._trainer is not None
+
+
 def steps_done(trainer: L.Trainer) -> int:
     """Batches trained on, through all epochs, up to the optimizer's last step.
 

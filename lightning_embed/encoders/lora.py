@@ -19,6 +19,7 @@ from torch import nn
 from lightning_embed.compat.peft import ADAPTER_WEIGHT, bypassed
 from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.errors import UserError
+from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import weights_hash
 
 NAME = "default"
@@ -28,7 +29,7 @@ ADAPTERS_FOLDER = "adapters"
 
 
 @dataclass
-class Adapter:
+class Adapter(Described):
     """A LoRA adapter: of the backbone it alone trains."""
 
     rank: int = 32

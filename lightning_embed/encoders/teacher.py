@@ -10,6 +10,7 @@ from lightning_embed.batch import Tokens
 from lightning_embed.encoders.backbone import outline_backbone
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import config_hash, weights_hash
 
 
@@ -134,7 +135,7 @@ class FrozenEncoder(TextEncoder):
         }
 
 
-class StoredTeacher(nn.Module):
+class StoredTeacher(Described, nn.Module):
     """A teacher of which only vectors are known, such as an API's: those that `cache --import` put under a name.
 
     Args:

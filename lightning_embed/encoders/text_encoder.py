@@ -20,9 +20,10 @@ from lightning_embed.encoders.pretrained import locate, read_settings
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.described import Described, construction
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Described, nn.Module):
     """A transformers backbone with its tokenizer and a pooling: the teacher, the student, or any embedding model.
 
     Texts are sorted by length, encoded in a few padded chunks or packed rows and put back in order, which changes no vector and saves
@@ -122,6 +123,11 @@ class TextEncoder(nn.Module):
         if self.adapter is not None:
             attach(self.backbone, self.adapter, self.model)
         return self.backbone
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Class and constructor arguments as plain data, those of a subclass included: what a checkpoint rebuilds it from."""
+        return construction(self).settings
 
     @property
     def parameter_count(self) -> int:

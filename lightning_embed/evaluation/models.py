@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student
+from lightning_embed.checkpoints.student import config_in_use, is_checkpoint, load_student
 from lightning_embed.encoders.lora import ADAPTERS_FOLDER
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
@@ -72,7 +72,8 @@ def load_model(
             checkpoint of `EmbeddingModule`, a folder of a peft adapter, `pip:NAME`, or a Hugging Face id; `NAME=` before it names it.
         device: Where it runs; None: the GPU if there is one.
         batch_size: Texts a forward.
-        config: The configuration of a checkpoint's run; None: found beside it.
+        config: The configuration of a checkpoint's run, in place of its own settings; None: those, or, of a checkpoint without any, what
+            is found beside it.
 
     Raises:
         UserError: It is not there, has no weights, or does not load.
@@ -81,9 +82,10 @@ def load_model(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path = Path(model).expanduser()
     if is_checkpoint(path):
-        settings = Path(config) if config else config_of(path)
+        settings = config_in_use(path, config)
         encoder = load_student(path, settings).to(device)
-        return from_encoder(encoder, name, contents_hash([path, settings]))
+        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        return from_encoder(encoder, name, contents_hash([*parts, *([settings] if settings else [])]))
     if (path / "adapter_config.json").is_file():
         return _adapter(name, path, device, batch_size)
     if path.is_dir():

@@ -48,7 +48,7 @@ def evaluate(
         batch_size: Texts a forward.
         shots: Training texts a label in local classification; mteb's stock tasks have their own.
         resamples: Of the bootstrap that compares two models.
-        config_of_checkpoint: The run's config.yaml for a checkpoint; None: found beside it.
+        config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
 
     Raises:
         UserError: Something of the user's is missing or wrong, in one line.

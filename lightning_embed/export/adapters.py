@@ -84,7 +84,7 @@ def load_tasks(checkpoints: Sequence[str], config: Path | None = None) -> dict[s
 
     Args:
         checkpoints: `TASK=CHECKPOINT` each; without a task, the run's folder names it.
-        config: The configuration of all their runs; None: found beside each.
+        config: The configuration of all their runs, in place of the checkpoints' own settings.
 
     Raises:
         UserError: One has no adapter, two have one name, or they differ in more than their adapters.

@@ -88,12 +88,13 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         + (f", layers {student['layers']}" if student.get("layers") else "")
     ]
     if student.get("adapter") is not None:
-        lines[-1] += f", by a LoRA adapter of rank {student['adapter'].get('rank', 32)}"
+        lines[-1] += f", by a LoRA adapter of rank {_arguments(student['adapter']).get('rank', 32)}"
     if student.get("random_init"):
         lines[-1] += ", with random weights"
     if teacher:
         lines.append(f"- Teacher: `{teacher.get('model', '?')}`")
     for name, term in (model.get("losses") or {}).items():
+        term = _arguments(term)
         loss = term["loss"]
         kind = loss if isinstance(loss, str) else loss["class_path"]
         lines.append(f"- Loss `{name}`: {kind.rpartition('.')[2]}, weight {term.get('weight', 1.0)}")

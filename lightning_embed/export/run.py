@@ -40,7 +40,7 @@ def export_model(
         onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
         overwrite: Whether a model that is there already is replaced.
-        config_of_checkpoint: The run's config.yaml; None: found beside the checkpoint.
+        config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
 
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
@@ -172,14 +172,14 @@ def _student(
         from lightning_embed.encoders.text_encoder import TextEncoder
 
         return TextEncoder(str(path)).eval(), {}, None, None
-    from lightning_embed.checkpoints.student import config_of, is_checkpoint, load_student, read_config
+    from lightning_embed.checkpoints.student import is_checkpoint, load_student, run_settings
 
     if not is_checkpoint(path):
         raise UserError(f"{path}: there is no such checkpoint, nor a model's folder with a config.json")
-    settings = Path(config_of_checkpoint) if config_of_checkpoint else config_of(path)
+    student = load_student(path, Path(config_of_checkpoint) if config_of_checkpoint else None)
     home = path.resolve().parent
     run_folder = home.parent if home.name == "checkpoints" else home
-    return load_student(path, settings), read_config(settings), run_folder, path
+    return student, run_settings(path, config_of_checkpoint), run_folder, path
 
 
 def _projection(source: Path | None, encoder: TextEncoder) -> Projection:

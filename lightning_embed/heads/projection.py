@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.atomic import whole_file
+from lightning_embed.utils.described import Described
 
 PRIOR = 1e-3
 """Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
@@ -34,7 +35,7 @@ def orthogonal_map(cross: Tensor, prior: Tensor) -> Tensor:
     return (u @ vh).float()
 
 
-class Projection(nn.Module):
+class Projection(Described, nn.Module):
     """ψ(z) = Wz + b, which brings student and teacher vectors into one space so that they can be compared.
 
     Section 3.1 of *jina-embeddings-v5-text* (arXiv 2602.15547) maps the student's vectors, R^D → R^E, and trains the map with it; the

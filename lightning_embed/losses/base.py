@@ -24,6 +24,7 @@ from lightning_embed.batch import NEGATIVE, ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
 from lightning_embed.losses.requirements import Given, refuse
+from lightning_embed.utils.described import Described
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +73,7 @@ def check_positive(**values: float) -> None:
             raise UserError(f"{name} must be a finite number > 0, got {value}")
 
 
-class EmbeddingLoss(nn.Module, ABC):
+class EmbeddingLoss(Described, nn.Module, ABC):
     """One term of the objective, called back each step with the batch's vectors."""
 
     requires: frozenset[str] = frozenset({"anchor", "positive"})
@@ -126,7 +127,7 @@ CONDITIONS = ("score", "label", "negative", "positive", "document")
 
 
 @dataclass
-class LossTerm:
+class LossTerm(Described):
     """A loss and its weight λ in the objective Σ λ · loss."""
 
     loss: EmbeddingLoss
