@@ -4,7 +4,7 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3  ## the Python for .venv: the first of these that is 3.11 or newer
 PIP_ARGS ?=  ## extra arguments for pip, e.g. --extra-index-url URL for another build of torch
 RECIPE_ARGS ?=  ## extra arguments for recipe, e.g. --folder runs/mine
-TORCH ?=  ## the torch for test-lowest; default: the lowest that pyproject.toml allows
+TORCH ?=  ## the torch of test-lowest; default: the lowest that pyproject.toml allows
 PYTEST_ARGS ?=  ## extra arguments for pytest, e.g. -k gor
 
 VENV    := .venv
@@ -42,7 +42,7 @@ test-slow: $(STAMP)  ## run the slow tests
 
 # On the lowest Python too, since old versions have no wheels for newer ones; wheels alone, since old sources may no longer build.
 test-lowest: PYTHON = python3.11
-test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in a throw-away environment; TORCH=2.13.0: but that torch
+test-lowest:  ## the tests with the lowest versions that pyproject.toml allows, in a throw-away environment; TORCH=2.13.0: with that torch
 	@$(SCRATCH) && \
 		"$$scratch/bin/python" $(PIP) packaging && \
 		"$$scratch/bin/python" scripts/lowest_versions.py $(if $(TORCH),--torch $(TORCH)) quickstart onnx dev > "$$scratch/lowest" && \

@@ -2,11 +2,13 @@
 
 import ast
 import re
+import tomllib
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_embed.__main__ import COMMANDS
 from tests.test_layout import ARROWS
@@ -91,13 +93,16 @@ def test_every_dotted_name_of_the_package_can_be_imported(page: str) -> None:
             found = getattr(found, part, None) or import_module(f"{found.__name__}.{part}")
 
 
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_make_target_is_there(page: str) -> None:
     commands = set(re.findall(r"-m lightning_embed ([a-z_]+)", PAGES[page]))
     assert commands - set(COMMANDS) == set()
-    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
     named = re.findall(r"(?:`|^)make ([a-z][a-z -]*)", PAGES[page], flags=re.M)
-    assert {target for line in named for target in line.split()} - targets == set()
+    assert {target for line in named for target in line.split()} - make_targets() == set()
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
@@ -118,3 +123,12 @@ def test_the_tree_shows_every_room_and_nothing_else() -> None:
     files = {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
     folders = {path.parent.relative_to(PACKAGE).as_posix() + "/" for path in PACKAGE.glob("*/**/__init__.py")}
     assert shown == files | folders | {"presets/"}
+
+
+def test_the_workflow_runs_what_there_is_on_every_supported_python() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    targets = make_targets()
+    assert all((ROOT / step).is_file() if "/" in step else step.split()[1] in targets for step in steps)
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert f">={workflow['jobs']['pinned']['strategy']['matrix']['python'][0]}" == oldest
