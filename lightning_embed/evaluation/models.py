@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lightning_embed.checkpoints.student import config_in_use, is_checkpoint, load_student
+from lightning_embed.compat.sentence_transformers import inner_model, set_inner_model
 from lightning_embed.encoders.lora import ADAPTERS_FOLDER
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
@@ -217,17 +218,17 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
         model = _sentence_transformer(str(folder), folder, device)
     else:
         model = _sentence_transformer(base, home, device)
-        _merge(model[0], folder, base)
+        _merge(model, folder, base)
     size = folder_bytes(folder)
     return from_sentence_transformer(model, name, contents_hash([folder, home]), batch_size, size)
 
 
-def _merge(body: Any, folder: Path, base: str) -> None:
-    """Merges a peft adapter into a sentence-transformers module's model."""
+def _merge(model: SentenceTransformer, folder: Path, base: str) -> None:
+    """Merges a peft adapter into a sentence-transformers model."""
     from peft import PeftModel
 
     try:
-        adapted: Any = PeftModel.from_pretrained(body.model, str(folder))
+        adapted: Any = PeftModel.from_pretrained(inner_model(model), str(folder))
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"adapter '{folder}': does not fit on {base} ({first_line(error)})") from None
-    body.model = adapted.merge_and_unload()
+    set_inner_model(model, adapted.merge_and_unload())

@@ -18,6 +18,7 @@ from lightning_embed.compat import datasets as our_datasets
 from lightning_embed.compat import lightning as our_lightning
 from lightning_embed.compat import mteb as our_mteb
 from lightning_embed.compat import peft as our_peft
+from lightning_embed.compat import sentence_transformers as our_sentence_transformers
 from lightning_embed.compat import torch as our_torch
 from lightning_embed.compat import transformers as our_transformers
 
@@ -113,6 +114,19 @@ def test_lightnings_launchers_can_launch_kill_and_list_their_processes() -> None
     assert our_lightning.started_processes(several) == our_lightning.started_processes(None) == []
 
 
+def test_lightning_has_the_methods_that_are_overridden_here() -> None:
+    """A method that Lightning renames would never be called again, and nothing would fail."""
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+    need(ModelParallelStrategy, "set_world_ranks", "setup_environment", "setup", "post_backward", "device_mesh")
+    need(ModelParallelStrategy, "lightning_module_state_dict", "optimizer_state", "save_checkpoint", "load_checkpoint")
+    need(LightningCLI, "subcommands", "parse_arguments", "add_arguments_to_parser", "before_instantiate_classes")
+    need(LightningCLI, "instantiate_trainer")
+    need(LightningArgumentParser, "error")
+    need(TorchCheckpointIO, "save_checkpoint", "load_checkpoint")
+
+
 def test_one_process_is_launched_in_place(trainer: L.Trainer) -> None:
     called: list[bool] = []
     our_lightning.launch(trainer, lambda: called.append(True))
@@ -174,10 +188,11 @@ def test_transformers_rotary_modules_are_made_from_the_config(backbone: Any) -> 
 
 def test_peft_bypasses_an_adapter_and_names_its_weights_as_compat_does(backbone: Any, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
-    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora import Linear, LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     need(BaseTunerLayer, "_disable_adapters")
+    need(Linear, "get_base_layer", "get_delta_weight")
     ids = torch.tensor([[5, 6, 7]])
     before = backbone(input_ids=ids).last_hidden_state
     inject_adapter_in_model(LoraConfig(target_modules=["q_proj"], init_lora_weights=False), backbone, "default")
@@ -320,6 +335,24 @@ def test_mtebs_search_keeps_the_ids_of_its_documents_where_compat_puts_them() ->
     need(SearchEncoderWrapper(SimpleNamespace(mteb_model_meta=None)), "task_corpus")  # type: ignore[arg-type]
 
 
+def test_sentence_transformers_holds_its_transformer_where_compat_replaces_it(student: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoModel
+
+    model = SentenceTransformer(modules=[Transformer(str(student)), Pooling(32, "mean")], device="cpu")
+    need(model[0], "model")
+    assert type(our_sentence_transformers.inner_model(model)).__name__ == "BertModel"
+    before = model.encode("w1 w2")
+    our_sentence_transformers.set_inner_model(model, AutoModel.from_pretrained(student).apply(_halve).eval())
+    assert not (model.encode("w1 w2") == before).all()
+
+
+def _halve(module: nn.Module) -> None:
+    for parameter in module.parameters(recurse=False):
+        parameter.data /= 2
+
+
 def test_mteb_names_the_task_that_was_meant() -> None:
     import mteb
 
@@ -333,8 +366,8 @@ def test_compat_loads_no_library_before_it_is_used() -> None:
 
     script = (
         "import sys\n"
-        "from lightning_embed.compat import datasets, mteb, peft, transformers\n"
-        "heavy = {'datasets', 'mteb', 'peft', 'transformers', 'sklearn'} & set(sys.modules)\n"
+        "from lightning_embed.compat import datasets, mteb, peft, sentence_transformers, transformers\n"
+        "heavy = {'datasets', 'mteb', 'peft', 'sentence_transformers', 'transformers', 'sklearn'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
