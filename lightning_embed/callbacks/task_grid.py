@@ -16,6 +16,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision
 from lightning_embed.evaluation.tasks.grid import MEAN, evaluate_grid, grid_dims
+from lightning_embed.utils.quiet import quiet
 
 
 class TaskGrid(L.Callback):
@@ -93,16 +94,10 @@ class TaskGrid(L.Callback):
 @contextmanager
 def _quiet_and_unseeded() -> Iterator[None]:
     """mteb seeds the global generators when it makes tasks and evaluators: training must not notice. Nor are its bars of use here."""
-    import datasets
-
-    bars = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
     python, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with quiet("datasets"), torch.random.fork_rng():
             yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy_state)
-        if not bars:
-            datasets.enable_progress_bars()

@@ -32,6 +32,7 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import check_strategy
+from lightning_embed.utils.quiet import quiet, same_process
 
 PRESET = Path(__file__).parents[1] / "presets" / "quickstart.yaml"
 
@@ -130,8 +131,12 @@ class EmbedCLI(LightningCLI):
         return trainer
 
 
-def _quiet() -> None:
-    """Silences what a user can do nothing about."""
+LOUD = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+"""Loggers of Lightning's whose remarks are hidden."""
+
+
+def ignore_warnings() -> None:
+    """Hides warnings that a user can do nothing about."""
     for pattern in (
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec.*",
@@ -147,10 +152,10 @@ def _quiet() -> None:
         "ignore",
         ".*`lr_scheduler.step\\(\\)` before.*|.*Checkpoint directory.*|.*Found .* module\\(s\\) in eval mode.*",
     )
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
+@same_process()  # rank 0 tells the processes that it starts the run's folder by an environment variable
+@quiet(loggers=LOUD, level=logging.WARNING)
 def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     """Runs `fit`, `cache`, `validate`, `test` or `predict`.
 
@@ -158,7 +163,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         arguments: The command line, the command first.
         cli: Which command line.
     """
-    _quiet()
+    ignore_warnings()
     command = arguments[0]
     cli.command, cli.started = command, None
     sys.argv = [sys.argv[0], *arguments]  # what Lightning starts other ranks with
@@ -186,6 +191,8 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         if message is None:
             raise
         fail(message)
+    finally:
+        cli.started = None
 
 
 def _where(error: BaseException | None) -> str:

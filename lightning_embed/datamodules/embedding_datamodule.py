@@ -26,6 +26,16 @@ from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.quiet import same_process
+
+
+class _Loader(DataLoader[TokenBatch]):
+    """Workers whose tokenizers start no threads: the workers are the parallelism, and they are forked."""
+
+    def __iter__(self) -> Any:
+        with same_process():  # the variable is for the workers alone
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            return super().__iter__()
 
 
 class EmbeddingDataModule(L.LightningDataModule):
@@ -223,11 +233,8 @@ class EmbeddingDataModule(L.LightningDataModule):
             stored=None if self._stored is None else self._stored.for_split(split),
             cache_tokens=training and self.cache_tokens,
         )
-        if self.num_workers:
-            # the workers are the parallelism, and they are forked
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        return _Loader(
             steps,
             batch_size=None,
             sampler=sampler,

@@ -10,6 +10,7 @@ from torch import nn
 from lightning_embed.compat.transformers import attention_of, remake_rotary, rotary_modules
 from lightning_embed.encoders.pretrained import require_weights
 from lightning_embed.errors import UserError, first_line
+from lightning_embed.utils.quiet import quiet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,7 +41,6 @@ def load_backbone(
         UserError: If the folder has no weights, the layers do not exist, or the backbone has no rotary positions.
     """
     from transformers import AutoModel
-    from transformers.utils import logging
 
     config = _config(model, folder, rope_theta, dropout)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
@@ -48,18 +48,13 @@ def load_backbone(
         backbone = AutoModel.from_config(config, dtype=DTYPES[dtype], **options)
     else:
         require_weights(model, folder)
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # a head that is not used (an MLM head, a pooler) is no news
-        logging.disable_progress_bar()
         try:
-            backbone = AutoModel.from_pretrained(
-                folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
-            )
+            with quiet("transformers"):  # a head that is not used (an MLM head, a pooler) is no news
+                backbone = AutoModel.from_pretrained(
+                    folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"model '{model}': its weights could not be loaded ({first_line(error)})") from None
-        finally:
-            logging.set_verbosity(verbosity)
-            logging.enable_progress_bar()
     if layers is not None:
         backbone = pick_layers(backbone, layers, model)
     if getattr(backbone, "pooler", None) is not None:

@@ -18,6 +18,7 @@ from lightning_embed.encoders.lora import ADAPTERS_FOLDER
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.hashing import contents_hash
+from lightning_embed.utils.quiet import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -180,20 +181,17 @@ def _sentence_transformer(model: str, folder: Path, device: str) -> SentenceTran
         found = f"only {', '.join(other[:3])}, which are not read" if other else "none"
         raise UserError(f"model '{model}': weights were expected as *.safetensors in {folder}, found {found}")
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
 
     if not (folder / "modules.json").is_file():
         print(f"note: {folder} has no modules.json; its token vectors are averaged", file=sys.stderr, flush=True)
-    logging.disable_progress_bar()
     try:
-        return SentenceTransformer(
-            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
-        )
+        with quiet("transformers"):
+            return SentenceTransformer(
+                str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+            )
     except Exception as error:  # a broken folder fails in as many ways as there are files
         reason = first_line(error, 200)
         raise UserError(f"model '{model}': {folder} does not load ({reason})") from None
-    finally:
-        logging.enable_progress_bar()
 
 
 def _adapter(name: str, folder: Path, device: str, batch_size: int) -> EvaluatedModel:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.quiet import quiet
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -22,6 +23,16 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary", "binary_rescor
 """As in `quantize`, which loads torch: `--help` need not."""
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Hides, while models are scored, what a user can do nothing about."""
+    with quiet("datasets", loggers=("mteb", "sentence_transformers", "transformers")):
+        noisy = r"(mteb|sentence_transformers|sklearn|torch|transformers|datasets)(\.|$)"
+        warnings.filterwarnings("ignore", module=noisy)
+        yield
+
+
+@quietly()
 def evaluate(
     models: list[str],
     tasks: list[str],
@@ -53,7 +64,6 @@ def evaluate(
     Raises:
         UserError: Something of the user's is missing or wrong, in one line.
     """
-    quiet()
     chosen = checked_precisions(precisions)
     _check_numbers(batch_size, shots, resamples)
     folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
@@ -176,13 +186,3 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from None
     return folder
-
-
-def quiet() -> None:
-    """Silences what a user can do nothing about."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", module=r"(mteb|sentence_transformers|sklearn|torch|transformers|datasets)(\.|$)")
-    for name in ("mteb", "sentence_transformers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)

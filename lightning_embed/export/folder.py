@@ -16,6 +16,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
 from lightning_embed.utils.atomic import whole_folder
+from lightning_embed.utils.quiet import quiet
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
@@ -38,11 +39,13 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     encoder = as_exported(unsharded)
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     try:
-        with whole_folder(folder) as made, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as plain:
+        with (
+            quiet("transformers"),
+            whole_folder(folder) as made,
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as plain,
+        ):
             backbone: Any = merged(encoder).backbone
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
@@ -63,8 +66,6 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
             model.save(str(made), create_model_card=False)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
-    finally:
-        logging.enable_progress_bar()
 
 
 def _dense(projection: Projection) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export.folder import LEAST_COSINE, least_cosine
 from lightning_embed.heads import normalize, pool
+from lightning_embed.utils.quiet import quiet
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 LEAST_COSINE_INT8 = 0.9
@@ -71,12 +71,11 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     (folder / "onnx").mkdir()
     ids = torch.randint(5, 10, (2, 7))
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), quiet(loggers=["torch.onnx"]):
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 _Graph(encoder).eval(),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.run import quietly
 from lightning_embed.recipe.chain import Job
 from lightning_embed.recipe.stages import Outcome, outcome
 
@@ -44,6 +45,7 @@ class Summary:
     """Of the stages that have one."""
 
 
+@quietly()
 def score(
     finished: Sequence[Job], kept: Path, dims: list[int] | None, precisions: Sequence[str], shots: int
 ) -> Summary:
@@ -60,11 +62,10 @@ def score(
         UserError: A task or precision is unknown, or a model does not load.
     """
     from lightning_embed.evaluation.reports.task_report import ScoredModel
-    from lightning_embed.evaluation.run import checked_precisions, evaluation_of, quiet
+    from lightning_embed.evaluation.run import checked_precisions, evaluation_of
     from lightning_embed.evaluation.tasks.grid import GridResult, evaluate_grid, grid_dims
     from lightning_embed.evaluation.tasks.local import read_tasks
 
-    quiet()
     chosen = checked_precisions(precisions)
     models = _Models(finished)
     scored = []

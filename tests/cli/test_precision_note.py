@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_embed import EmbeddingModule, TextEncoder
-from lightning_embed.utils import notes
 from lightning_embed.losses import InfoNCE, LossTerm
+from lightning_embed.utils import notes
 
 
 @pytest.mark.parametrize(("precision", "told"), [("bf16-mixed", True), ("32-true", False)])

@@ -18,6 +18,7 @@ from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError, user_error
+from lightning_embed.utils.quiet import quiet
 
 READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
 ROW_BY_ROW = ("json", "csv", "tsv")
@@ -36,10 +37,11 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     Raises:
         UserError: If a file is missing, empty or unreadable, or if a row is, unless such rows are skipped.
     """
-    import datasets
+    with quiet("datasets"):  # its messages name neither file nor line; those here do
+        return _read(source, bad_rows)
 
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it would say is said here, with the line
+
+def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     paths = [str(Path(path).expanduser()) for path in source.paths]
     if not paths:
         raise UserError("a source has no path: give it at least one file")

@@ -13,7 +13,8 @@ from lightning_embed.errors import UserError
 NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"
 BOOL, EMPTY = "true or false", "an empty list"
 _NULL_ROW = re.compile(rb"}\s*null")
-csv.field_size_limit(1 << 30)
+LONGEST_CELL = 1 << 30
+"""Characters; Python's own limit of 131,072 is shorter than some texts."""
 
 Parsed = dict[str, Any] | str
 """A row, or what is wrong with it."""
@@ -155,10 +156,13 @@ def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
         while True:
             taken.clear()
             wrong = None
+            limit = csv.field_size_limit(LONGEST_CELL)  # the whole process's, so only while a row is read
             try:
                 cells = next(csv.reader(lines(), delimiter=separator, strict=True), [])
             except csv.Error as error:
                 cells, wrong = [], str(error)
+            finally:
+                csv.field_size_limit(limit)
             if not taken:
                 return
             if head is None:
