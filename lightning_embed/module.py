@@ -15,7 +15,7 @@ from lightning_embed.compat.lightning import fix_progress_counters
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.errors import UserError
+from lightning_embed.errors import NotFinite, UserError
 from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
@@ -172,7 +172,7 @@ class EmbeddingModule(L.LightningModule):
             "their sum"
         ]
         rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
-        raise UserError(
+        raise NotFinite(
             f"step {self.global_step}: the loss is not finite ({'; '.join(bad)}) on rows {rows} of source '{batch.source}'; "
             "lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
         )

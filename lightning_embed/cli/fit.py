@@ -17,7 +17,6 @@ import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.caching.fill import CacheTrainer
 from lightning_embed.callbacks.average import AverageCheckpoints
-from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
@@ -27,10 +26,12 @@ from lightning_embed.cli.cache import add_options, verify_or_import
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import run_folder
+from lightning_embed.compat.lightning import after_signals_are_registered
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
+from lightning_embed.distributed.failure import end_others, is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import check_strategy
+from lightning_embed.utils.signals import Stopped, end_on_signals, raising_stopped
 
 PRESET = Path(__file__).parents[1] / "presets" / "quickstart.yaml"
 
@@ -104,7 +105,7 @@ class EmbedCLI(LightningCLI):
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
         settings = self._get(self.config_init, "trainer")
         folder = settings["default_root_dir"]
-        self.trainer_defaults = {"callbacks": [Throughput(), SaveOnInterrupt()]}
+        self.trainer_defaults = {"callbacks": [Throughput()]}
         if settings["enable_progress_bar"] is not False:
             self.trainer_defaults["callbacks"].append(RichProgressBar(leave=False))
         if settings.get("logger") is None:
@@ -116,6 +117,8 @@ class EmbedCLI(LightningCLI):
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFiles()
+        if self.command != "fit":  # where LastCheckpoint takes the signals over
+            after_signals_are_registered(trainer, end_on_signals)
         type(self).started = trainer
         watch(trainer)
         return trainer
@@ -156,28 +159,42 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     cli.command, cli.started = command, None
     sys.argv = [sys.argv[0], command, *rest]
     try:
-        cli(
-            EmbeddingModule,
-            EmbeddingDataModule,
-            trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            parser_class=FitParser,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            load_from_checkpoint_support=False,
-            seed_everything_default=0,
-        )
+        with raising_stopped():
+            cli(
+                EmbeddingModule,
+                EmbeddingDataModule,
+                trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                parser_class=FitParser,
+                auto_configure_optimizers=False,
+                save_config_kwargs={"overwrite": True},
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+            )
+    except Stopped:
+        end_others(_started(cli))
+        raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes 1 of it
+            raise SystemExit(130) from None
+        raise
     except Exception as error:
         message = error_line(error)
-        message = message and message + _where(error)
+        if message is not None:
+            message = "; ".join([message + _where(error), *getattr(error, "__notes__", [])])
         if is_one_of_several():
-            leave_after(error, message, getattr(cli.started and cli.started.strategy.launcher, "procs", []))
+            leave_after(error, message, _started(cli))
         if message is None:
             raise
         fail(message)
+
+
+def _started(cli: type[EmbedCLI]) -> Any:
+    """The processes that this one started for the other ranks."""
+    return getattr(cli.started and cli.started.strategy.launcher, "procs", [])
 
 
 def _where(error: BaseException | None) -> str:
