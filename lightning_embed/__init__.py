@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from lightning_embed.caching import fill_store, import_vectors
     from lightning_embed.callbacks import (
         AverageCheckpoints,
+        LastCheckpoint,
         LossSchedule,
         PredictionWriter,
         Report,
-        SaveOnInterrupt,
         TaskGrid,
         Throughput,
+        trainer_defaults,
     )
     from lightning_embed.checkpoints import CheckpointFiles, average_checkpoints
     from lightning_embed.datamodules import EmbeddingDataModule, PythonDocs, Source
@@ -58,12 +59,13 @@ else:
             "caching": ["fill_store", "import_vectors"],
             "callbacks": [
                 "AverageCheckpoints",
+                "LastCheckpoint",
                 "LossSchedule",
                 "PredictionWriter",
                 "Report",
-                "SaveOnInterrupt",
                 "TaskGrid",
                 "Throughput",
+                "trainer_defaults",
             ],
             "checkpoints": ["CheckpointFiles", "average_checkpoints"],
             "datamodules": ["EmbeddingDataModule", "PythonDocs", "Source"],
@@ -117,6 +119,7 @@ __all__ = [
     "FrozenEncoder",
     "InfoNCE",
     "KLDistillation",
+    "LastCheckpoint",
     "LossSchedule",
     "LossTerm",
     "MarginMSE",
@@ -126,7 +129,6 @@ __all__ = [
     "PythonDocs",
     "RelationalDistillation",
     "Report",
-    "SaveOnInterrupt",
     "ScoreDistillation",
     "Source",
     "Stage",
@@ -150,6 +152,7 @@ __all__ = [
     "import_vectors",
     "mine",
     "run_recipe",
+    "trainer_defaults",
 ]
 
 

@@ -12,6 +12,10 @@ class UserError(Exception):
         super().__init__(message)
 
 
+class NotFinite(UserError):
+    """A loss that is not finite: the weights of the last step may be worth nothing any more."""
+
+
 def user_error(error: BaseException | None) -> UserError | None:
     """The user's mistake that an exception stems from, if it stems from one.
 

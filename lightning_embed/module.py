@@ -18,7 +18,7 @@ from lightning_embed.compat.lightning import fix_progress_counters, is_attached
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.errors import UserError
+from lightning_embed.errors import NotFinite, UserError
 from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
@@ -200,7 +200,7 @@ class EmbeddingModule(Described, L.LightningModule):
     def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
         bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)]
         rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
-        raise UserError(
+        raise NotFinite(
             f"step {self.global_step}: the loss is not finite ({'; '.join(bad) or 'their sum'}) on rows {rows} of source "
             f"'{batch.source}'; lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
         )

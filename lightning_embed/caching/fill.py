@@ -21,6 +21,7 @@ from lightning_embed.datamodules.teacher_texts import Wanted
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.utils.signals import Stopped
 
 SPLITS = ("train", "validation", "test")
 
@@ -110,7 +111,7 @@ def _encode_all(
             done += len(texts)
             speed = done / (time.perf_counter() - start)
             progress.update(task, completed=done, speed=f"{speed:,.0f} texts/s")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         print("\ninterrupted: what was encoded is being stored; the same command goes on from there", flush=True)
         raise
     finally:

@@ -2,7 +2,7 @@
 
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.defaults import trainer_defaults
-from lightning_embed.callbacks.interrupt import SaveOnInterrupt
+from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
 from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
@@ -11,10 +11,10 @@ from lightning_embed.callbacks.throughput import Throughput
 
 __all__ = [
     "AverageCheckpoints",
+    "LastCheckpoint",
     "LossSchedule",
     "PredictionWriter",
     "Report",
-    "SaveOnInterrupt",
     "TaskGrid",
     "Throughput",
     "trainer_defaults",

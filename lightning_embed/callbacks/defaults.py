@@ -8,7 +8,6 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_embed.callbacks.interrupt import SaveOnInterrupt
 from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
@@ -42,7 +41,7 @@ def trainer_defaults(
 
         trainer = L.Trainer(**trainer_defaults("runs/mine"), max_steps=1000)
 
-    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C stops it, and logs losses, throughput
+    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C or SIGTERM stops it, and logs losses, throughput
     and memory to `csv/` and `tensorboard/`.
 
     Args:
@@ -54,7 +53,7 @@ def trainer_defaults(
     """
     folder = Path(folder)
     best = BEST | {"monitor": monitor, "mode": mode, "save_top_k": 0 if monitor is None else 1}
-    made = [*callbacks, *([Report()] if report else []), Throughput(), SaveOnInterrupt()]
+    made = [*callbacks, *([Report()] if report else []), Throughput()]
     return TRAINER | {
         "default_root_dir": str(folder),
         "logger": [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],

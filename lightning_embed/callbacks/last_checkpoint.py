@@ -1,12 +1,17 @@
 """`last.ckpt`: the newest whole step of a run, from which it resumes."""
 
+import signal
 import time
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from lightning_embed.errors import UserError
+from lightning_embed.callbacks.interrupt import StopSignals, name_of
+from lightning_embed.datamodules import EmbeddingDataModule
+from lightning_embed.distributed.collectives import max_over_ranks
+from lightning_embed.errors import NotFinite, UserError, first_line, user_error
+from lightning_embed.utils.signals import Stopped
 
 LAST = "last.ckpt"
 
@@ -16,7 +21,9 @@ class LastCheckpoint(Checkpoint):
 
     It is due after each validation (without validation data: after each epoch), every so many steps and minutes, and at the end. It is
     written before the next step begins: by then the step's validation, learning rate and callbacks are done, and nothing is missing from
-    it. The best checkpoint is the business of Lightning's ModelCheckpoint.
+    it. Ctrl-C, SIGTERM and SIGHUP finish the step, write it and stop the run with exit code 128 + the signal's number; several ranks
+    agree on the step. After an error it is written too, where that needs no other rank. The best checkpoint is the business of Lightning's
+    ModelCheckpoint.
 
     Args:
         enabled: Whether to write it while the run goes well.
@@ -38,20 +45,42 @@ class LastCheckpoint(Checkpoint):
             raise UserError(f"last_checkpoint.every_minutes: expected more than 0, or null, got {every_minutes}")
         self.enabled, self.after_validation = enabled, after_validation
         self.every_n_steps, self.every_minutes = every_n_steps, every_minutes
-        self._begin(0)
+        self.signals = StopSignals()
+        self._start(0)
 
-    def _begin(self, step: int) -> None:
+    def _start(self, step: int) -> None:
+        self._training, self._written, self._updating = False, "", -1
+        self._saved_at(step)
+
+    def _saved_at(self, step: int) -> None:
         self._due = False
         self._stepped = self._saved = step
         self._since = time.monotonic()
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Takes Ctrl-C, SIGTERM and SIGHUP over, from before the first step to after the last."""
+        if stage == "fit":
+            self._start(0)
+            self.signals.take(trainer)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts to count."""
-        self._begin(trainer.global_step)
+        self._start(trainer.global_step)
+        self._training = True
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *rest: object) -> None:
+        """Stops in the middle of a validation, which may be long; a resumed run does it again."""
+        even = trainer.world_size == 1 or isinstance(trainer.datamodule, EmbeddingDataModule)  # type: ignore[attr-defined]
+        if self._training and even:  # all ranks have as many batches
+            self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A checkpoint is due."""
         self._due |= self.after_validation and not trainer.sanity_checking
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, *rest: object) -> None:
+        """From here until the step is counted, the weights are of no step."""
+        self._updating = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: object) -> None:
         """A checkpoint is due if this batch completed the n-th step."""
@@ -67,35 +96,67 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Writes it if it is due; not between the batches of a step, since gathered gradients are not saved."""
-        if not self.enabled or batch_idx % trainer.accumulate_grad_batches:
+        """Stops if asked to, or writes what is due; not between the batches of a step, since gathered gradients are not saved."""
+        if batch_idx % trainer.accumulate_grad_batches:
             return
-        if self._due or self._time_is_up(trainer):
+        if (self._stop_if_asked(trainer) or self._due) and self.enabled:
             self.save(trainer)
-
-    def _time_is_up(self, trainer: L.Trainer) -> bool:
-        """Whether the minutes are over, by rank 0's clock."""
-        if self.every_minutes is None or trainer.global_step == self._saved:
-            return False
-        up = time.monotonic() - self._since >= 60 * self.every_minutes
-        return bool(trainer.strategy.broadcast(up)) if trainer.world_size > 1 else up
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the last one."""
         if self.enabled and (self._due or trainer.global_step != self._saved):
             self.save(trainer)
+        self._stop_if_asked(trainer)
+        self._training = False
 
-    def save(self, trainer: L.Trainer) -> str:
-        """Writes the checkpoint and returns its path; all ranks call it together.
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Writes the last whole step, if that can be, and adds to the error's message how to resume."""
+        step, failed = trainer.global_step, ""
+        if self._training and (self._due or step != self._saved) and self._can_save(trainer, exception):
+            try:
+                self.save(trainer)
+            except Exception as error:
+                failed = f"step {step} could not be saved ({first_line(error)}); "
+        self._training = False
+        if self._written:
+            said = (
+                f"{failed}{self._written} is of step {self._saved}: resume with the same command and --ckpt_path last"
+            )
+            if not isinstance(exception, Stopped | KeyboardInterrupt):
+                exception.add_note(said)
+            elif trainer.is_global_zero:
+                by = signal.SIGINT if isinstance(exception, KeyboardInterrupt) else exception.number
+                print(f"stopped by {name_of(by)}: {said}", flush=True)
+
+    def _can_save(self, trainer: L.Trainer, exception: BaseException) -> bool:
+        """Whether the weights are those of a whole step, worth resuming from, and no other rank is needed to save them."""
+        at_once = isinstance(exception, KeyboardInterrupt)
+        lost = isinstance(
+            user_error(exception), NotFinite
+        )  # the weights are on their way to infinity: the file is better
+        together = trainer.world_size == 1 or isinstance(exception, Stopped)
+        return together and not at_once and not lost and self._updating != trainer.global_step
+
+    def _stop_if_asked(self, trainer: L.Trainer) -> bool:
+        """Raises `Stopped` on all ranks together if one was asked to stop; returns whether the minutes are over."""
+        waited = time.monotonic() - self._since
+        late = self.every_minutes is not None and waited >= 60 * self.every_minutes
+        asked, up = divmod(max_over_ranks(2 * self.signals.asked + late, trainer.strategy.root_device), 2)
+        if asked:
+            raise Stopped(asked)
+        return bool(up) and trainer.global_step != self._saved
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Writes the checkpoint; all ranks call it together.
 
         Args:
             trainer: Between two steps.
         """
-        path = f"{checkpoints_folder(trainer)}/{LAST}"
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            path = f"{checkpoints_folder(trainer)}/{LAST}"
             trainer.save_checkpoint(path)
-            self._begin(trainer.global_step)
-        return path
+            self._written = path
+            self._saved_at(trainer.global_step)
 
 
 def checkpoints_folder(trainer: L.Trainer) -> str:

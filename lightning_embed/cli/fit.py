@@ -27,12 +27,13 @@ from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
-from lightning_embed.compat.lightning import started_processes
+from lightning_embed.compat.lightning import after_signals_are_registered, started_processes
 from lightning_embed.datamodules import EmbeddingDataModule
-from lightning_embed.distributed.failure import is_one_of_several, leave_after, watch
+from lightning_embed.distributed.failure import end_others, is_one_of_several, leave_after, watch
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import check_strategy
 from lightning_embed.utils.quiet import quiet, same_process
+from lightning_embed.utils.signals import Stopped, end_on_signals, raising_stopped
 
 PRESET = Path(__file__).parents[1] / "presets" / "quickstart.yaml"
 
@@ -126,6 +127,8 @@ class EmbedCLI(LightningCLI):
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
             (trainer.strategy.checkpoint_io,) = defaults["plugins"]
+        if self.command != "fit":  # where LastCheckpoint takes the signals over
+            after_signals_are_registered(trainer, end_on_signals)
         type(self).started = trainer
         watch(trainer)
         return trainer
@@ -168,24 +171,33 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     cli.command, cli.started = command, None
     sys.argv = [sys.argv[0], *arguments]  # what Lightning starts other ranks with
     try:
-        cli(
-            EmbeddingModule,
-            EmbeddingDataModule,
-            trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            parser_class=FitParser,
-            auto_configure_optimizers=False,
-            save_config_callback=SaveConfig if command == "fit" else None,
-            save_config_kwargs={"save_to_log_dir": False},
-            load_from_checkpoint_support=False,
-            seed_everything_default=0,
-        )
+        with raising_stopped():
+            cli(
+                EmbeddingModule,
+                EmbeddingDataModule,
+                trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                parser_class=FitParser,
+                auto_configure_optimizers=False,
+                save_config_callback=SaveConfig if command == "fit" else None,
+                save_config_kwargs={"save_to_log_dir": False},
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+            )
+    except Stopped:
+        end_others(started_processes(cli.started))
+        raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes 1 of it
+            raise SystemExit(130) from None
+        raise
     except Exception as error:
         message = error_line(error)
-        message = message and message + _where(error)
+        if message is not None:
+            message = "; ".join([message + _where(error), *getattr(error, "__notes__", [])])
         if is_one_of_several():
             leave_after(error, message, started_processes(cli.started))
         if message is None:

@@ -12,6 +12,10 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lightning_embed.errors import user_error
+from lightning_embed.utils.signals import Stopped, raising_stopped
+
+WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
+"""What torch raises when a worker process of a data loader ends by itself."""
 
 
 def fail(message: str) -> NoReturn:
@@ -48,16 +52,17 @@ def run_function(parser: ToolParser, function: Callable[..., Any], arguments: li
         parser: Its arguments are those of the function, and `config`.
         function: What to call.
         arguments: What follows the command's name.
-        stopped: What to say when Ctrl-C ends it.
+        stopped: What to say when Ctrl-C or SIGTERM ends it.
     """
     parsed = parser.parse_args(arguments)
     try:
-        ready = parser.instantiate(parsed).as_dict()
-        ready.pop("config", None)
-        function(**ready)
-    except KeyboardInterrupt:
+        with raising_stopped():
+            ready = parser.instantiate(parsed).as_dict()
+            ready.pop("config", None)
+            function(**ready)
+    except (KeyboardInterrupt, Stopped) as stop:
         print(f"stopped; {stopped}", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        raise SystemExit(stop.code if isinstance(stop, Stopped) else 130) from None
     except Exception as error:
         message = error_line(error)
         if message is None:
@@ -74,6 +79,9 @@ def error_line(error: Exception) -> str | None:
     mistake = user_error(error)  # jsonargparse wraps what a constructor raises
     if mistake is not None:
         return str(mistake)
+    if isinstance(error, RuntimeError) and (died := WORKER.search(str(error))):
+        how = f"was killed ({died[1]})" if died[1] else "died"
+        return f"a data loader's worker process {how}, which happens where main memory runs out; lower data.num_workers or the batch size"
     if isinstance(error, OSError) and error.errno is not None and not os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
         return f"{error.strerror}: {error.filename or 'while writing'}"
     return None

@@ -73,7 +73,32 @@ def fix_progress_counters(trainer: L.Trainer, checkpoint: dict[str, Any]) -> Non
     loops = checkpoint["loops"]["fit_loop"]
     loops["epoch_loop.batch_progress"] |= batch_counts(done, per_epoch)
     loops["epoch_progress"] |= epoch_counts(done, per_epoch)
+    # a validation that was cut short is not continued in its middle
+    loops["epoch_loop.val_loop.batch_progress"] |= {
+        "total": _counts(0, 0, 0),
+        "current": _counts(0, 0, 0),
+        "is_last_batch": False,
+    }
     loops["epoch_loop.state_dict"]["_batches_that_stepped"] = max(0, trainer.global_step - 1)
+
+
+def after_signals_are_registered(trainer: L.Trainer, function: Callable[[], None]) -> None:
+    """Has a function called in each fit, once Lightning has registered its signal handlers; it restores all handlers at the end.
+
+    Without it Lightning's handler of SIGTERM ends the run with exit code 0, and exchanges a tensor between ranks from within the handler.
+
+    Args:
+        trainer: While it sets up.
+        function: Registers other handlers.
+    """
+    connector: Any = trainer._signal_connector
+    register = type(connector).register_signal_handlers
+
+    def both() -> None:
+        register(connector)
+        function()
+
+    connector.register_signal_handlers = both
 
 
 def _counts(entered: int, done: int, completed: int) -> dict[str, int]:

@@ -27,6 +27,7 @@ from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import same_process
+from lightning_embed.utils.signals import ignore_in_worker
 
 
 class _Loader(DataLoader[TokenBatch]):
@@ -241,6 +242,7 @@ class EmbeddingDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=False,
             pin_memory=on_gpu,
+            worker_init_fn=ignore_in_worker,
         )
 
     def train_dataloader(self) -> DataLoader[TokenBatch]:

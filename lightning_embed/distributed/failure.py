@@ -27,6 +27,8 @@ EVERY = 0.5
 """Seconds between two looks for the file."""
 PATIENCE = 5.0
 """Seconds in which the others are to find it, and for which one that lost its connections waits for it."""
+STOPPING = 20.0
+"""Seconds in which the others are to end when the run is stopped."""
 LOST = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|Timed out waiting", re.IGNORECASE)
 
 
@@ -91,6 +93,21 @@ def leave_after(error: Exception, message: str | None, started: Iterable[subproc
     with suppress(OSError, KeyError):
         forget(Path(os.environ[RUN_FOLDER]))
     _leave(code)
+
+
+def end_others(started: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Ends the processes that this one started, which a signal asked to stop, and waits for them.
+
+    Args:
+        started: They save what they have first.
+    """
+    for process in (started := list(started)):
+        process.terminate()
+    until = time.monotonic() + STOPPING
+    for process in started:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, until - time.monotonic()))
+        process.kill()
 
 
 def _leave(code: int) -> NoReturn:

@@ -47,7 +47,7 @@ class Companions:
     def stop(self) -> None:
         """Ends those that are still there."""
         for process in self._started:
-            process.terminate()
+            process.kill()  # blocks are written whole or not at all
             process.join()
 
 

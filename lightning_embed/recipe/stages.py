@@ -22,6 +22,7 @@ import yaml
 from lightning_embed.errors import UserError
 from lightning_embed.recipe.chain import Job, differences
 from lightning_embed.utils.atomic import write_whole
+from lightning_embed.utils.signals import ENDING, Stopped
 
 CONFIG, BEGUN, DONE, LOG = "stage.yaml", "begun.json", "done.json", "fit.log"
 """What a stage's folder has beside what `fit` leaves: its configuration, what it was begun as, that it is done, and fit's words."""
@@ -118,7 +119,7 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
 
     Raises:
         UserError: Another process trains it, its predecessor's model is missing, or its `fit` failed.
-        KeyboardInterrupt: It was asked to stop, and its `fit` has saved a checkpoint and ended.
+        KeyboardInterrupt, Stopped: It was asked to stop, and its `fit` has saved a checkpoint and ended.
     """
     if job.after is not None and not is_done(job.after):
         raise UserError(
@@ -172,8 +173,8 @@ def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], Non
                     written = time.monotonic()
                     _write(job.folder / BEGUN, {**begun, "seconds": begun["seconds"] + written - start})
                 time.sleep(POLL)
-        except KeyboardInterrupt:
-            _let_it_end(process)
+        except (KeyboardInterrupt, Stopped) as stop:
+            _let_it_end(process, stop.number if isinstance(stop, Stopped) else signal.SIGINT)
             raise
         finally:
             if process.poll() is None:
@@ -191,13 +192,17 @@ def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], Non
     return seconds
 
 
-def _let_it_end(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a `fit` that Ctrl-C has reached too: it ends its step and saves a checkpoint. A second Ctrl-C ends it at once."""
+def _let_it_end(process: subprocess.Popen[bytes], number: int) -> None:
+    """Passes a signal on to `fit`, and waits while it finishes its step and saves a checkpoint. Ctrl-C from then on ends it at once."""
     print("\nstopping: the stage saves a checkpoint (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
-    try:
-        process.wait()
-    except KeyboardInterrupt:
-        process.kill()
+    process.send_signal(number)  # a terminal's Ctrl-C has reached it already, which counts as one
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+        except Stopped:  # again: it has been told
+            pass
 
 
 def _last_words(log: Path, begins: int, code: int) -> str:
@@ -209,6 +214,8 @@ def _last_words(log: Path, begins: int, code: int) -> str:
     if errors:
         return f"{errors[-1]} (its output: {log})"
     killed = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    if code - 128 in ENDING:
+        killed = f"was stopped by {signal.Signals(code - 128).name}"
     return f"its fit {killed}{': ' + lines[-1][:200] if lines else ''} (its output: {log}); the same command goes on"
 
 

@@ -1,6 +1,7 @@
 """`cache`, and `fit` from what it stored."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -205,6 +206,29 @@ def many(tmp_path: Path, rows: int) -> list[str]:
     pairs = [{"anchor": a, "positive": b} for a, b in zip(texts[::2], texts[1::2], strict=True)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     return texts
+
+
+def test_sigterm_stores_what_was_encoded(
+    job: dict, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(tmp_path, 1000)
+    job["data"]["init_args"] |= {"train": [{"path": str(tmp_path / "many.jsonl")}], "validation": None, "test": None}
+    embed, calls = FrozenEncoder.embed, []
+
+    def stopped(self: FrozenEncoder, tokens: Any) -> Any:
+        calls.append(len(tokens))
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return embed(self, tokens)
+
+    monkeypatch.setattr(FrozenEncoder, "embed", stopped)
+    with pytest.raises(SystemExit) as stop:
+        run(job, tmp_path, command="cache")
+    assert stop.value.code == 143 and "the same command goes on from there" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run(job, tmp_path, command="cache")
+    assert f"1,000 texts, {sum(calls[:2])} of them stored already" in said(capsys)
 
 
 def test_a_killed_cache_goes_on_without_doing_stored_shards_again(

@@ -1,6 +1,5 @@
 """last.ckpt is of the last step, whatever the validation scores are, and at the steps that a job asks for."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,6 @@ class Look(L.Callback):
         if file.exists():
             with (Path(trainer.default_root_dir) / "seen.txt").open("a") as seen:
                 seen.write(f"{step_of(file)}\n")
-
-
-class KillAt(L.Callback):
-    """SIGKILL after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def written(job: dict[str, Any], tmp_path: Path, steps: int, *words: str) -> list[int]:
@@ -123,7 +111,7 @@ def test_every_checkpoint_can_be_kept(job: dict[str, Any], tmp_path: Path) -> No
 
 def test_a_monitor_that_is_not_logged_yet_holds_nothing_up(job: dict[str, Any], tmp_path: Path) -> None:
     """Killed at step 25, before the first validation: the run resumes at step 20, the last that was saved."""
-    kill = [{"class_path": f"{__name__}.KillAt", "init_args": {"step": 25}}]
+    kill = [{"class_path": "tests.accidents.SignalAt", "init_args": {"step": 25, "name": "SIGKILL"}}]
     job["trainer"] |= {"max_steps": 30, "check_val_every_n_epoch": 5, "callbacks": kill}
     process = start(job, tmp_path, "--checkpoint.every_n_train_steps", "10")
     output, _ = process.communicate(timeout=300)

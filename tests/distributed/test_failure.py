@@ -50,6 +50,25 @@ def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one
     assert len(losses(tmp_path / "run")) == 5  # the other rank could not save its second step alone: it is done again
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("folder", marks=pytest.mark.slow)])
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(
+    strategy: str, name: str, teacher: Path, student: Path, pairs: Path, tmp_path: Path
+) -> None:
+    sharded = {"class_path": "FSDP2", "init_args": {"save_distributed_checkpoint": True}}
+    job = config(teacher, student, pairs, tmp_path / "run")
+    stopping = [{"class_path": "tests.accidents.SignalAt", "init_args": {"step": 2, "name": name, "rank": 1}}]
+    ranks = {"callbacks": stopping, "strategy": "ddp" if strategy == "ddp" else sharded, "devices": 2}
+    process = start(job | {"trainer": job["trainer"] | ranks}, tmp_path, "--report.enabled", "false")
+    output, _ = process.communicate(timeout=300)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    assert process.returncode == (143 if name == "SIGTERM" else 130), output[-3000:]
+    assert f"{last} is of step 2: resume" in output and "Traceback" not in output and "error:" not in output
+    assert last.is_dir() == (strategy == "folder")
+    run(job, tmp_path, "--report.enabled", "false", "--ckpt_path", "last")
+    assert len(losses(tmp_path / "run")) == 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 @pytest.mark.parametrize("rank", [0, 1])

@@ -1,5 +1,6 @@
 """A run that is stopped, killed or shared gives what one run gives."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,35 +20,36 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Counted:
-    """Counts the texts that are encoded, and stops after some."""
+    """Counts the texts that are encoded, and stops after some by a signal."""
 
-    def __init__(self, most: float = float("inf")) -> None:
+    def __init__(self, most: float = float("inf"), number: int = signal.SIGINT) -> None:
         self.texts: list[str] = []
-        self.most = most
+        self.most, self.signal = most, number
 
     def __call__(self, teacher: Any, lookup: Any) -> encoding.Embed:
         embed = encoding.embed_with(teacher, lookup)
 
         def counted(texts: Any, prompt: str, max_length: int | None) -> Any:
             if len(self.texts) + len(texts) > self.most:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), self.signal)
             self.texts += texts
             return embed(texts, prompt, max_length)
 
         return counted
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_without_encoding_twice(
-    teacher: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, teacher: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stages, "ENCODED", 8)
     monkeypatch.setattr(stages, "SEARCHED", 16)
     whole = mined(teacher, near, tmp_path / "whole.jsonl")
-    first, second = Counted(most=60), Counted()
+    first, second = Counted(60, number), Counted()
     monkeypatch.setattr("lightning_embed.mining.run.embed_with", first)
     with pytest.raises(SystemExit) as stop:
         mined(teacher, near, tmp_path / "out.jsonl")
-    assert stop.value.code == 130 and not (tmp_path / "out.jsonl").exists() and len(first.texts) >= 50
+    assert stop.value.code == 128 + number and not (tmp_path / "out.jsonl").exists() and len(first.texts) >= 50
     monkeypatch.setattr("lightning_embed.mining.run.embed_with", second)
     assert mined(teacher, near, tmp_path / "out.jsonl") == whole
     assert len(first.texts + second.texts) == different_texts()  # each once

@@ -30,6 +30,8 @@ if mood.exists():
     mood.unlink()
     if said == "wait":
         time.sleep(60)
+    if said == "stop":
+        sys.exit(143)
     print("error: " + said)
     sys.exit(2)
 (folder / "model").mkdir(exist_ok=True)
@@ -214,6 +216,24 @@ def test_a_killed_chain_goes_on_inside_its_stage(chain: Path, fit: list[str]) ->
     main(["recipe", str(chain)])
     assert fits(chain) == ["one starts", "one goes on", "middle starts", "two starts"]
     assert json.loads((chain.parent / "run/one/done.json").read_text())["outcome"]["stops"] == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_chain_alone_reaches_its_fit(
+    number: int, code: int, chain: Path, fit: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = started(chain, fit)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=50)  # the fit would wait for 60 seconds
+    assert process.returncode == code and b"the same command goes on" in said
+    main(["recipe", str(chain)])
+    assert fits(chain) == ["one starts", "one goes on", "middle starts", "two starts"]
+
+
+def test_a_fit_that_was_stopped_alone_is_told(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (chain.parent / "run").mkdir()
+    (chain.parent / "run/one.mood").write_text("stop")
+    assert "its fit was stopped by SIGTERM" in refused(capsys, str(chain))
 
 
 def test_a_stage_that_outlives_its_killed_chain_is_not_trained_by_a_second_one(
