@@ -53,6 +53,9 @@ class TextEncoder(nn.Module):
         adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
     """
 
+    backbone: Any
+    """The transformers model."""
+
     def __init__(
         self,
         model: str,
