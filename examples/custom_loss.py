@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_embed.batch import EmbeddingBatch
+from lightning_embed import EmbeddingBatch, EmbeddingLoss
 from lightning_embed.distributed import global_mean
-from lightning_embed.losses import EmbeddingLoss
 
 
 def unit_length(vectors: Tensor) -> Tensor:

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lightning_embed import EmbeddingModule
-from lightning_embed.batch import EmbeddingBatch
-from lightning_embed.losses import EmbeddingLoss
+from lightning_embed import EmbeddingBatch, EmbeddingLoss, EmbeddingModule
 
 
 class FrozenEmbeddings(EmbeddingModule):
     """Trains the layers but freezes the word embeddings, which saves their gradient and optimizer memory."""
 
-    def configure_optimizers(self) -> object:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Freezes the word embeddings before the optimizer sees them."""
         self.student.backbone.get_input_embeddings().requires_grad_(False)
         return super().configure_optimizers()

@@ -1,14 +1,16 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import nan
 from pathlib import Path
 from typing import IO, Any, Self
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
@@ -57,7 +59,7 @@ class EmbeddingModule(Described, L.LightningModule):
         losses: dict[str, LossTerm],
         teacher: FrozenEncoder | StoredTeacher | TextEncoder | None = None,
         projection: Projection | None = None,
-        optimizer: OptimizerCallable | None = None,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
@@ -357,7 +359,7 @@ class EmbeddingModule(Described, L.LightningModule):
             for role, v in encode_columns(self.student, batch.student, roles).items()
         }
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all that trains, and the schedule by steps."""
         optimizer = (self.optimizer or torch.optim.AdamW)(parameter_groups(self))
         if self.lr_scheduler is None:

@@ -54,6 +54,9 @@ class TextEncoder(Described, nn.Module):
         adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
     """
 
+    backbone: Any
+    """The transformers model."""
+
     def __init__(
         self,
         model: str,

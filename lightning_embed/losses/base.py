@@ -87,11 +87,21 @@ class EmbeddingLoss(Described, nn.Module, ABC):
     def forward(self, batch: EmbeddingBatch) -> Tensor:
         """Returns the scalar loss of this rank's part of the batch; its mean over ranks is the global batch's loss."""
 
-    def on_fit_start(self, module: nn.Module) -> None:
-        """Called once before training with the EmbeddingModule."""
+    # Any, because losses do not know the module: an override may declare an `EmbeddingModule`
+    def on_fit_start(self, module: Any) -> None:
+        """Called once before training.
 
-    def on_step_end(self, module: nn.Module, step: int) -> None:
-        """Called after each optimizer step, e.g. to clamp a parameter."""
+        Args:
+            module: The EmbeddingModule.
+        """
+
+    def on_step_end(self, module: Any, step: int) -> None:
+        """Called after each optimizer step, e.g. to clamp a parameter.
+
+        Args:
+            module: The EmbeddingModule.
+            step: Optimizer steps done.
+        """
 
     def check(self, name: str, batch: EmbeddingBatch) -> None:
         """Raises `UserError` if the batch lacks something that the loss requires.

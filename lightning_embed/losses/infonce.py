@@ -150,7 +150,7 @@ class InfoNCE(EmbeddingLoss):
         """τ, a scalar tensor."""
         return self.log_temperature.float().exp().squeeze()
 
-    def on_step_end(self, module: nn.Module, step: int) -> None:
+    def on_step_end(self, module: Any, step: int) -> None:
         """Holds a learnable τ at or above its floor."""
         with torch.no_grad():
             self.log_temperature.clamp_(min=math.log(self.min_temperature))

