@@ -10,19 +10,21 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_embed.datamodules import Source
 from lightning_embed.encoders.teacher import FrozenEncoder
+from lightning_embed.mining.rules import Rules
 from lightning_embed.mining.run import mine
+from lightning_embed.mining.settings import SearchSettings
 
 
 def ours(
-    file: Path, folder: Path, model: str, max_length: int, settings: dict[str, Any]
+    file: Path, folder: Path, model: str, max_length: int, rules: Rules, search: SearchSettings
 ) -> dict[str, dict[str, float]]:
     """Anchor -> negative -> score."""
     out = folder / "ours.jsonl"
-    mine(Source(str(file)), str(out), FrozenEncoder(model, max_length=max_length), index="flat", **settings)
+    mine(Source(str(file)), str(out), FrozenEncoder(model, max_length=max_length), rules=rules, search=search)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     return {row["anchor"]: dict(zip(row["negative"], row["score"][1:], strict=True)) for row in rows}
 
@@ -39,8 +41,7 @@ def theirs(file: Path, model: str, max_length: int, settings: dict[str, Any]) ->
     encoder.max_seq_length = max_length
     pairs = [json.loads(line) for line in file.read_text().splitlines()]
     data = Dataset.from_list([{"anchor": row["anchor"], "positive": row["positive"]} for row in pairs])
-    kept = {name: value for name, value in settings.items() if name != "precision"}
-    found = mine_hard_negatives(data, encoder, output_format="triplet", output_scores=True, verbose=False, **kept)
+    found = mine_hard_negatives(data, encoder, output_format="triplet", output_scores=True, verbose=False, **settings)
     negatives: dict[str, dict[str, float]] = {row["anchor"]: {} for row in pairs}
     for row in found:
         negatives[row["anchor"]][row["negative"]] = row["scores"][1]
@@ -59,10 +60,12 @@ def main() -> None:
         folder = Path(scratch)
         file = folder / "pairs.jsonl"
         file.write_text("".join(line + "\n" for line in asked.pairs.read_text().splitlines()[: asked.rows]))
-        margins = {"relative_margin": 0.05, "num_negatives": 3}
+        margins: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 3}
         other = theirs(file, asked.model, asked.max_length, margins)
-        for precision in ("float32", "float16"):
-            mined = ours(file, folder / precision, asked.model, asked.max_length, margins | {"precision": precision})
+        precisions: tuple[Literal["float32", "float16"], ...] = ("float32", "float16")
+        for precision in precisions:
+            search = SearchSettings(index="flat", precision=precision)
+            mined = ours(file, folder / precision, asked.model, asked.max_length, Rules(**margins), search)
             different = [anchor for anchor in mined if list(mined[anchor]) != list(other[anchor])]
             sets = [anchor for anchor in different if set(mined[anchor]) != set(other[anchor])]
             errors = [abs(s - other[a][n]) for a, found in mined.items() for n, s in found.items() if n in other[a]]

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from lightning_embed.cli.parser import ToolParser, run_function
 from lightning_embed.mining.processes import Companions
+from lightning_embed.mining.rules import Rules
 from lightning_embed.mining.run import mine
+from lightning_embed.mining.settings import BadRowSettings, ModelSettings, OutputSettings, SearchSettings, WorkSettings
+
+GROUPS: dict[str, type] = {
+    "rules": Rules,
+    "models": ModelSettings,
+    "search": SearchSettings,
+    "output": OutputSettings,
+    "work": WorkSettings,
+    "bad_rows": BadRowSettings,
+}
+"""Arguments of `mine` that are groups of settings; on the command line and in YAML each setting goes by its own name."""
 
 
 def parser() -> ToolParser:
-    """The command's settings, which are the arguments of `mine`."""
+    """The command's settings: the arguments of `mine`, and those of its groups."""
     made = ToolParser(
         prog="python -m lightning_embed mine",
         allow_abbrev=False,
         description="Finds hard negatives for a source's pairs.",
     )
     made.add_argument("--config", action="config", help="settings as YAML")
-    made.add_function_arguments(mine, skip={"companions"})
+    made.add_function_arguments(mine, skip={"companions", *GROUPS})
+    for group in GROUPS.values():
+        made.add_class_arguments(group)
     return made
 
 
@@ -31,8 +46,12 @@ def run(arguments: list[str]) -> None:
     def shared(**settings: Any) -> None:
         alone = settings["shard"] is not None
         companions = Companions(run, arguments, 1 if alone else settings["shards"])
+        groups = {
+            name: kind(**{field.name: settings.pop(field.name) for field in fields(kind)})
+            for name, kind in GROUPS.items()
+        }
         try:
-            mine(**settings, companions=companions)
+            mine(**settings, **groups, companions=companions)
         finally:
             companions.stop()
 

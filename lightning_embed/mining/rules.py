@@ -33,24 +33,29 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Rules:
-    """Which candidates are negatives."""
+    """Which candidates are negatives.
+
+    Args:
+        range_min: How many of the nearest that pass the other rules are skipped.
+        range_max: Rank up to which the nearest are looked at; None: range_min + 10 · num_negatives + the most positives of an anchor.
+        max_score: The most that a negative's score may be.
+        min_score: The least that a negative's score must be.
+        absolute_margin: How far a negative's score must be below its positive's.
+        relative_margin: The same, as a share of the positive's score.
+        num_negatives: Negatives of an anchor, at least 1; where fewer pass, fewer.
+        sampling_strategy: The `top` ones of those that pass, or `random` ones.
+        seed: What `random` draws: the same negatives for the same seed.
+    """
 
     range_min: int = 0
-    """How many of the nearest that pass the other rules are skipped, >= 0."""
     range_max: int | None = None
-    """Rank up to which the nearest are looked at. None: enough for num_negatives after the other rules (ten times as many)."""
     max_score: float | None = None
-    """The most that a negative's score may be."""
     min_score: float | None = None
-    """The least that a negative's score must be."""
     absolute_margin: float | None = None
-    """A negative's score is at most the positive's less this."""
     relative_margin: float | None = 0.05
-    """A negative's score is at most the positive's less this share of its size."""
     num_negatives: int = 3
-    """Negatives of an anchor, >= 1; where fewer pass, fewer."""
     sampling_strategy: Literal["top", "random"] = "top"
-    """The nearest of those that pass, or any of them by chance (the same ones for the same seed)."""
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.num_negatives < 1:

@@ -17,7 +17,7 @@ from lightning_embed.mining.cross_encoder import Rate
 from lightning_embed.mining.output import Mined
 from lightning_embed.mining.pairs import Pairs, Texts
 from lightning_embed.mining.rules import FATES, Rules, choose, tally
-from lightning_embed.mining.vectors import Embed, encode_block
+from lightning_embed.mining.vectors import Encoder, encode_block
 from lightning_embed.mining.work import Work, progress
 from lightning_embed.utils.atomic import write_whole
 
@@ -41,60 +41,66 @@ class Candidates:
     """What they hang on."""
 
 
-def vectors(work: Work, name: str, texts: Texts, embed: Embed, model: str, dim: int, dtype: str, stamp: str) -> Any:
-    """(n, D) vectors of texts, memory-mapped; encodes those that are missing.
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of all texts, memory-mapped."""
+
+    anchors: NDArray[Any]
+    """(A, D)."""
+    documents: NDArray[Any]
+    """(C, D)."""
+    stamp: str
+    """What they depend on besides the texts."""
+
+
+def vectors(work: Work, pairs: Pairs, encoder: Encoder, dtype: str) -> Vectors:
+    """The vectors of all documents and anchors; encodes those that are missing.
 
     Args:
         work: The work folder and this process's share.
-        name: What the texts are, for the bar.
-        texts: n texts.
-        embed: Gives vectors.
-        model: What the user calls the model.
-        dim: D.
+        pairs: The pairs.
+        encoder: Gives vectors.
         dtype: `float16` or `float32`.
-        stamp: What the vectors hang on besides the texts.
     """
-    stamp = fingerprint(stamp, texts.identity(), dtype)[:16]
-    blocks = work.blocks(f"vectors-{stamp}", (len(texts), dim), dtype, ENCODED)
-    work.fill(blocks, f"encoding {name}", lambda block: encode_block(texts, blocks, block, embed, model))
+    documents = _encoded(work, "documents", pairs.corpus, encoder, dtype)
+    return Vectors(_encoded(work, "anchors", pairs.anchors, encoder, dtype), documents, encoder.stamp)
+
+
+def _encoded(work: Work, name: str, texts: Texts, encoder: Encoder, dtype: str) -> NDArray[Any]:
+    stamp = fingerprint(encoder.stamp, texts.identity(), dtype)[:16]
+    blocks = work.blocks(f"vectors-{stamp}", (len(texts), encoder.dim), dtype, ENCODED)
+    work.fill(
+        blocks, f"encoding {name}", lambda block: encode_block(texts, blocks, block, encoder.embed, encoder.title)
+    )
     work.wait(blocks, f"encoding {name}")
     return blocks.array()
 
 
 def candidates(
-    work: Work,
-    pairs: Pairs,
-    anchors: NDArray[Any],
-    documents: NDArray[Any],
-    k: int,
-    plan: search.IndexPlan,
-    recall: float,
-    stamp: str,
-    last: bool,
+    work: Work, pairs: Pairs, vectors: Vectors, k: int, plan: search.IndexPlan, recall: float, last: bool
 ) -> Candidates | None:
     """The nearest documents of every anchor; searches those that are missing.
 
     Args:
         work: The work folder and this process's share.
         pairs: The pairs.
-        anchors: (A, D) vectors.
-        documents: (C, D) vectors.
+        vectors: Of all their texts.
         k: How many are looked for.
         plan: The index.
-        recall: The share of the true ones that the index is to find.
-        stamp: What the vectors hang on.
+        recall: The share of the true ones that the index must find.
         last: Whether no stage follows that several processes share.
 
     Returns:
         None for a process that has nothing more to do.
     """
-    settled = fingerprint(
-        stamp, pairs.anchors.identity(), pairs.corpus.identity(), anchors.dtype.name, plan.factory, k, recall
+    anchors, documents = vectors.anchors, vectors.documents
+    stamp = fingerprint(
+        vectors.stamp, pairs.anchors.identity(), pairs.corpus.identity(), anchors.dtype.name, plan.factory, k, recall
     )[:16]
-    ids = work.blocks(f"nearest-{settled}", (len(anchors), k), np.int32, SEARCHED)
-    scores = work.blocks(f"scores-{settled}", (len(anchors), k), np.float32, SEARCHED)
+    ids = work.blocks(f"nearest-{stamp}", (len(anchors), k), np.int32, SEARCHED)
+    scores = work.blocks(f"scores-{stamp}", (len(anchors), k), np.float32, SEARCHED)
     if not scores.done().all():
-        found = _searcher(work, plan, anchors, documents, k, recall, settled)
+        found = _searcher(work, plan, vectors, k, recall, stamp)
 
         def make(block: int) -> None:
             rows = scores.rows(block)
@@ -111,19 +117,12 @@ def candidates(
         some = slice(start, start + SEARCHED)
         queries = anchors[pairs.anchor[some]].astype(np.float32)
         positive[some] = search.score(queries, documents, pairs.positive[some, None])[:, 0]
-    return Candidates(ids.array(), scores.array(), positive, settled)
+    return Candidates(ids.array(), scores.array(), positive, stamp)
 
 
-def _searcher(
-    work: Work,
-    plan: search.IndexPlan,
-    anchors: NDArray[Any],
-    documents: NDArray[Any],
-    k: int,
-    recall: float,
-    stamp: str,
-) -> search.Search:
+def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, recall: float, stamp: str) -> search.Search:
     """Exact search, or an index that the first process builds and measures."""
+    anchors, documents = vectors.anchors, vectors.documents
     exact = search.exact(documents)
     if plan.kind == "flat":
         if work.first:
@@ -199,9 +198,7 @@ def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -
     return Candidates(found.ids, scores.array(), positive.array()[:, 0], stamp)
 
 
-def choose_all(
-    pairs: Pairs, found: Candidates, rules: Rules, last_rank: int, seed: int
-) -> tuple[Mined, NDArray[np.int64]]:
+def choose_all(pairs: Pairs, found: Candidates, rules: Rules, last_rank: int) -> tuple[Mined, NDArray[np.int64]]:
     """Asks the rules about all anchors' candidates; returns the negatives and how many candidates had each of `FATES`.
 
     Args:
@@ -209,7 +206,6 @@ def choose_all(
         found: The candidates.
         rules: The rules.
         last_rank: range_max.
-        seed: What is drawn where the sampling is random.
     """
     count = len(pairs.anchors)
     lowest = np.full(count, np.inf, dtype=np.float32)
@@ -220,7 +216,7 @@ def choose_all(
     for start in range(0, count, SEARCHED):
         rows = np.arange(start, min(start + SEARCHED, count))
         ids, values = np.asarray(found.ids[rows]), np.asarray(found.scores[rows])
-        draw = mix(pairs.anchors.keys[rows].astype(np.uint64), seed)
+        draw = mix(pairs.anchors.keys[rows].astype(np.uint64), rules.seed)
         choice = choose(
             rules, values, ids, lowest[rows], pairs.belongs(rows, ids), pairs.same_label(rows, ids), last_rank, draw
         )

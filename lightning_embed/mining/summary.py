@@ -1,16 +1,48 @@
-"""What is printed at the end: what share of the candidates fell to each rule, and ten examples to look at."""
+"""What is printed: the size of the work, what share of the candidates fell to each rule, and ten examples to look at."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.batch import NEGATIVE
 from lightning_embed.mining.output import Mined
+from lightning_embed.mining.pairs import Pairs
 from lightning_embed.mining.rules import CHOSEN, FATES, LEFT_OVER, Rules
 
 EXAMPLES = 10
 SHOWN = 110
 """Characters of a text that are shown."""
+
+
+def size(pairs: Pairs) -> str:
+    """How many pairs, anchors and documents there are.
+
+    Args:
+        pairs: The pairs.
+    """
+    return (
+        f"{len(pairs.anchor):,} pairs of {len(pairs.anchors):,} anchors, over {len(pairs.corpus):,} different documents"
+    )
+
+
+def remarks(pairs: Pairs, most_positives: int) -> Iterator[str]:
+    """What of a source is not used as a reader might expect.
+
+    Args:
+        pairs: The pairs.
+        most_positives: An anchor's positives beyond this number do not lengthen the lists of candidates.
+    """
+    source = pairs.rows.source
+    if NEGATIVE in pairs.rows.columns:
+        yield f"source '{source.title}': its own negatives are left out; the output has mined ones alone"
+    if source.long_texts == "chunk":
+        yield f"source '{source.title}': long_texts: chunk is for training; mining reads texts up to their max_length"
+    if pairs.most_positives > most_positives:
+        yield (
+            f"an anchor has {pairs.most_positives:,} positives; lists of candidates are made for {most_positives} of them, so such "
+            "anchors may get fewer negatives"
+        )
 
 
 def shares(fates: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterator[str]:

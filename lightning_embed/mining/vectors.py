@@ -1,6 +1,7 @@
 """Texts to vectors on disk: each text is encoded once, block by block."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,20 @@ from lightning_embed.mining.pairs import Texts
 
 Embed = Callable[[Sequence[str], str, int | None], NDArray[np.floating]]
 """Texts, the name of their prompt and the tokens after which they are cut -> (n, D) unit vectors: an encoder, or a store of its vectors."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A teacher as a function of texts, and what is known of it."""
+
+    embed: Embed
+    title: str
+    """What the user calls it."""
+    dim: int
+    """D."""
+    stamp: str
+    """A hash of what its vectors depend on, but for the texts."""
+
 
 CALL_TEXTS = 256
 """Texts that the model is given at a time, out of a block sorted by length."""

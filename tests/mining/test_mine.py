@@ -14,7 +14,11 @@ from lightning_embed.datamodules.collate import text_batch
 from lightning_embed.datamodules.plan import Step
 from lightning_embed.datamodules.sources import Source
 from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.mining.rules import Rules
+from lightning_embed.mining.run import mine
+from lightning_embed.mining.settings import BadRowSettings, OutputSettings, SearchSettings, WorkSettings
 from tests.mining.commands import lines, mined, near_pairs, words
 from tests.toys import toy_folder, toy_pairs
 
@@ -123,6 +127,27 @@ def test_the_formats_hold_the_same_negatives(teacher: Path, near: Path, kept: st
         UserError, match="no column for positive"
     ):  # lists of good and bad documents are for cross-encoders
         open_source(Source(str(tmp_path / "labeled-list0.jsonl")))
+
+
+def test_yaml_and_the_python_function_take_the_same_settings(
+    teacher: Path, near: Path, kept: str, tmp_path: Path
+) -> None:
+    flat = {"num_negatives": 2, "sampling_strategy": "random", "seed": 5, "index": "flat", "output_format": "triplet"}
+    config = {"source": {"path": str(near)}, "teacher": {"model": str(teacher)}, "work": kept, **flat}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config | {"out": str(tmp_path / "yaml.jsonl")}))
+    main(["mine", "--config", str(tmp_path / "mine.yaml"), "--max_bad_share", "0.5"])
+    mine(
+        Source(str(near)),
+        str(tmp_path / "python.jsonl"),
+        FrozenEncoder(str(teacher)),
+        rules=Rules(num_negatives=2, sampling_strategy="random", seed=5),
+        search=SearchSettings(index="flat"),
+        output=OutputSettings(output_format="triplet"),
+        work=WorkSettings(work=kept),
+        bad_rows=BadRowSettings(max_bad_share=0.5),
+    )
+    written = (tmp_path / "python.jsonl").read_text()
+    assert written and written == (tmp_path / "yaml.jsonl").read_text()
 
 
 def test_fit_learns_the_scores(teacher: Path, student: Path, near: Path, tmp_path: Path) -> None:
