@@ -41,8 +41,8 @@ def trainer_defaults(
 
         trainer = L.Trainer(**trainer_defaults("runs/mine"), max_steps=1000)
 
-    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C or SIGTERM stops it, and logs losses, throughput
-    and memory to `csv/` and `tensorboard/`.
+    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C or SIGTERM stops it, and logs losses,
+    throughput and memory to `csv/` and `tensorboard/`.
 
     Args:
         folder: The run's folder, used as it is: checkpoints of an earlier run in it are overwritten.
