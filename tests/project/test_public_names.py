@@ -34,7 +34,7 @@ PATHS = {
     "lightning_embed.testing": "assert_world_size_invariant",
     # the functions behind the commands
     "lightning_embed.caching": "fill_store import_vectors",
-    "lightning_embed.callbacks": "AverageCheckpoints LossSchedule PredictionWriter Report SaveOnInterrupt TaskGrid Throughput",
+    "lightning_embed.callbacks": "AverageCheckpoints LastCheckpoint LossSchedule PredictionWriter Report TaskGrid Throughput trainer_defaults",
     "lightning_embed.checkpoints": "CheckpointFiles average_checkpoints",
     "lightning_embed.doctor": "Diagnosis examine print_diagnosis",
     "lightning_embed.encoders": "Adapter FrozenEncoder StoredTeacher TextEncoder",

@@ -23,7 +23,7 @@ from lightning_embed import (
     Projection,
     PythonDocs,
     Report,
-    SaveOnInterrupt,
+    LastCheckpoint,
     Source,
     StoredTeacher,
     TaskGrid,
@@ -54,7 +54,7 @@ def module(model: str, teacher: FrozenEncoder | StoredTeacher) -> EmbeddingModul
 def trainer(folder: str, sharded: bool) -> L.Trainer:
     callbacks: list[L.Callback] = [
         Throughput(every=10),
-        SaveOnInterrupt(),
+        LastCheckpoint(),
         AverageCheckpoints(earlier=0.5),
         LossSchedule({0: {"nce": 0.0}, 1000: {"nce": 1.0}}),
         TaskGrid(["STSBenchmark"], dims=[64], precisions=["float32", "binary"]),
