@@ -34,7 +34,8 @@ PATHS = {
     "lightning_embed.testing": "assert_world_size_invariant",
     # the functions behind the commands
     "lightning_embed.caching": "fill_store import_vectors",
-    "lightning_embed.callbacks": "AverageCheckpoints LastCheckpoint LossSchedule PredictionWriter Report TaskGrid Throughput trainer_defaults",
+    "lightning_embed.callbacks": "AverageCheckpoints LastCheckpoint LossSchedule PredictionWriter Report TaskGrid Throughput"
+    " trainer_defaults",
     "lightning_embed.checkpoints": "CheckpointFiles average_checkpoints",
     "lightning_embed.doctor": "Diagnosis examine print_diagnosis",
     "lightning_embed.encoders": "Adapter FrozenEncoder StoredTeacher TextEncoder",
