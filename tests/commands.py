@@ -13,10 +13,19 @@ def run(command: str, settings: dict[str, Any], folder: Path, *words: str) -> No
         command: `fit` or another that takes its configuration.
         settings: The configuration.
         folder: Where config.yaml is written.
-        words: What else stands on the command line.
+        words: The rest of the command line.
+    """
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    run_words(command, "--config", str(file), *words)
+
+
+def run_words(*words: str) -> None:
+    """Runs a command line.
+
+    Args:
+        words: What follows the program's name.
     """
     from lightning_embed.__main__ import main
 
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(settings))
-    main([command, "--config", str(file), *words])
+    main(list(words))

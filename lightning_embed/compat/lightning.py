@@ -1,4 +1,4 @@
-"""What Lightning keeps to itself: its progress counters, its loops and its launchers.
+"""What Lightning keeps to itself: its progress counters, its loops, its launchers and whether a module has a trainer.
 
 Its counters need correcting in a checkpoint for two reasons. A checkpoint between two optimizer steps (Lightning writes one after the first
 batch of a resumed run, and after validations) holds no gradients, so those accumulated since the last step are lost: here the count goes
@@ -39,7 +39,7 @@ def batches_done(trainer: L.Trainer) -> int:
 
 
 def is_attached(module: L.LightningModule) -> bool:
-    """Whether a trainer runs a module; asking for `module.trainer` would raise if not.
+    """Whether a trainer runs a module; `module.trainer` raises where none does, and load_from_checkpoint calls hooks without one.
 
     Args:
         module: The module.

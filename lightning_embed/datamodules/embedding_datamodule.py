@@ -117,7 +117,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         for split in wanted:
             self.rows(split)
         if stage != "fit" and not self.rows(wanted[0]):
-            raise UserError(f"`{stage}` needs data: give data.{wanted[0]} at least one source")
+            command = getattr(stage, "value", stage)  # Lightning's is an enum
+            raise UserError(f"`{command}` needs data: give data.{wanted[0]} at least one source")
         if stage == "fit" and not self.rows("train"):
             raise UserError(
                 "`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'"
