@@ -1,6 +1,7 @@
 """The command line of fit, cache, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
 
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -152,7 +153,12 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
     _quiet()
     command, *rest = arguments
     if not any(word == "--config" or word.startswith("--config=") or word == "-c" for word in rest):
-        rest = ["--config", str(PRESET), *rest]
+        named = any(word.split("=")[0] in ("--data", "--data.class_path") for word in rest)
+        own = not named and any(
+            re.match(r"--data\.(init_args\.)?(train|validation|test|predict)\b", word) for word in rest
+        )
+        # the default job with a user's data in place of its own
+        rest = ["--config", str(PRESET), *(["--data", "EmbeddingDataModule"] if own else []), *rest]
     cli.command, cli.started = command, None
     sys.argv = [sys.argv[0], command, *rest]
     try:
