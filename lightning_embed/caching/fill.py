@@ -64,9 +64,7 @@ def _fill_share(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingData
     data.tokenizers = module.tokenizers
     wanted = data.teacher_texts(SPLITS, module.teacher_roles)
     if not wanted:
-        raise UserError(
-            "`cache` needs data: give data.train at least one source, e.g. --data.train '[{path: a.jsonl}]'"
-        )
+        raise UserError("`cache` needs data: give data.train at least one source, e.g. --data.train pairs.jsonl")
     store = _store(teacher, data)
     with _progress(first and trainer.progress_bar_callback is not None) as progress:
         if first:

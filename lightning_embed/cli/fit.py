@@ -1,11 +1,13 @@
 """The command line of fit, cache, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
 
 import logging
+import re
 import sys
 import tempfile
 import traceback
 import warnings
 from argparse import SUPPRESS
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ class EmbedCLI(LightningCLI):
             if base:
                 first.write_text(yaml.safe_dump(base), encoding="utf-8")
             named = ["--config", str(first)] if base or not has_config(words) else []
+            if not base and _gives_data(words):  # the default job with a user's data in place of its own
+                named += ["--data", "EmbeddingDataModule"]
             self.config = parser.parse_args([self.command, *named, *words])
         path = self.config.get(self.command, {}).get("ckpt_path")
         if path not in (None, "last", "best", "hpc", "registry"):
@@ -205,6 +209,13 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         fail(message)
     finally:
         cli.started = None
+
+
+def _gives_data(words: Sequence[str]) -> bool:
+    """Whether a command line without a configuration gives sources, and no class of DataModule."""
+    if has_config(words) or any(word.split("=")[0] in ("--data", "--data.class_path") for word in words):
+        return False
+    return any(re.match(r"--data\.(init_args\.)?(train|validation|test|predict)\b", word) for word in words)
 
 
 def _where(error: BaseException | None) -> str:

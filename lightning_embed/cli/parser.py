@@ -36,7 +36,7 @@ def exit_in_one_line(parser: ArgumentParser, message: str, ex: Exception | None 
         message: What it complains of.
         ex: The exception behind it, if there is one.
     """
-    fail(one_line(message, ex))
+    fail(one_line(message, ex, parser))
 
 
 class ToolParser(ArgumentParser):
@@ -87,12 +87,13 @@ def error_line(error: Exception) -> str | None:
     return None
 
 
-def one_line(message: str, error: Exception | None = None) -> str:
-    """A parser's complaint in one line; an unknown loss is answered with the known ones and the nearest.
+def one_line(message: str, error: Exception | None = None, parser: ArgumentParser | None = None) -> str:
+    """A parser's complaint in one line; an unknown loss or setting is answered with the known ones and the nearest.
 
     Args:
         message: What the parser says.
         error: The exception behind it, if there is one; a `UserError` in its chain speaks for itself.
+        parser: The parser that does not know a setting.
     """
     mistake = user_error(error)
     if mistake is not None:
@@ -105,7 +106,24 @@ def one_line(message: str, error: Exception | None = None) -> str:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"losses: there is no loss '{name}'; {hint}known are {', '.join(known)}, or the dotted path of a class of yours"
-    return text[:600]
+    setting = re.fullmatch(r"Option '(\w+)' is not accepted", text)
+    if setting and parser is not None:
+        known = list(parser.get_defaults().keys())
+        near = get_close_matches(setting[1], known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"there is no setting '{setting[1]}' here; {hint}known are {', '.join(known)}"
+    return (_misfit(text) or text)[:600]
+
+
+def _misfit(text: str) -> str | None:
+    """What value fits none of the types that a setting may have; None if the complaint is another one."""
+    types = re.search(r"Union subtypes Subtypes: \[(.*?)\] Errors:", text)
+    key, value = re.search(r'Parser key "([\w.]+)"', text), re.search(r".*Given value: (.*)$", text)
+    if types is None or key is None or value is None:
+        return None
+    kinds = re.sub(r"<class '([\w.]+)'>|NoneType", lambda match: match[1] or "null", types[1])
+    kinds = re.sub(r"[\w.]+\.(\w+)", r"\1", kinds)
+    return f"{key[1]}: expected one of {kinds}, got {value[1]}"
 
 
 def _losses() -> list[str]:

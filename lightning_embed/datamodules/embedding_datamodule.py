@@ -17,6 +17,7 @@ from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.chunks import chunked
+from lightning_embed.datamodules.sources.given import Sources, as_sources
 from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
@@ -46,7 +47,7 @@ class EmbeddingDataModule(L.LightningDataModule):
     step k depends on (seed, k) alone, so a run resumes to the row with another number of workers or ranks. A batch is of one source.
 
     Args:
-        train: Sources to train on.
+        train: Sources to train on: a path, a source's settings, or a list of these (one source each).
         validation: Sources of held-out pairs.
         test: Sources of held-out pairs, for `test` and the report at the end.
         predict: Sources of texts to embed with `predict`.
@@ -67,10 +68,10 @@ class EmbeddingDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        train: list[Source] | None = None,
-        validation: list[Source] | None = None,
-        test: list[Source] | None = None,
-        predict: list[Source] | None = None,
+        train: Sources = None,
+        validation: Sources = None,
+        test: Sources = None,
+        predict: Sources = None,
         global_batch_size: int = 64,
         eval_batch_size: int = 256,
         mixture: Mixture = "size",
@@ -88,7 +89,8 @@ class EmbeddingDataModule(L.LightningDataModule):
             raise UserError(
                 f"global_batch_size and eval_batch_size must be at least 1, got {global_batch_size} and {eval_batch_size}"
             )
-        self.train, self.validation, self.test, self.predict = train, validation, test, predict
+        self.train, self.validation = as_sources(train, "train"), as_sources(validation, "validation")
+        self.test, self.predict = as_sources(test, "test"), as_sources(predict, "predict")
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
         self.mixture, self.mixture_temperature, self.no_duplicates = mixture, mixture_temperature, no_duplicates
         self.cache_tokens = cache_tokens
@@ -106,7 +108,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         Args:
             split: `train`, `validation`, `test` or `predict`.
         """
-        return getattr(self, split) or []
+        return as_sources(getattr(self, split), split)
 
     def setup(self, stage: str) -> None:
         """Opens the sources that a stage needs and takes the tokenizers from the trainer's module."""
@@ -120,9 +122,7 @@ class EmbeddingDataModule(L.LightningDataModule):
             command = getattr(stage, "value", stage)  # Lightning's is an enum
             raise UserError(f"`{command}` needs data: give data.{wanted[0]} at least one source")
         if stage == "fit" and not self.rows("train"):
-            raise UserError(
-                "`fit` needs data: give data.train at least one source, e.g. --data.train '[{path: pairs.jsonl}]'"
-            )
+            raise UserError("`fit` needs data: give data.train at least one source, e.g. --data.train pairs.jsonl")
         if stage == "fit" and self.trainer is not None:
             self._open_store(self.trainer)
         if self.trainer is not None and self.bad_rows.found:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import NEGATIVE
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.raw_rows import ENCODING
+from lightning_embed.datamodules.sources.sniff import decodes
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
@@ -112,7 +114,7 @@ def _bad_of(values: Any, role: str) -> Iterator[tuple[int, str]]:
     flat, parents = _flat(values)
     undecodable = _undecodable(flat)
     if undecodable is not None:  # such a column can be looked at no further
-        yield from ((row, "expected UTF-8, got other bytes") for row in _rows(undecodable, parents))
+        yield from ((row, f"expected UTF-8, got other bytes{ENCODING}") for row in _rows(undecodable, parents))
     elif role in (LABEL, DOCUMENT):
         good = pc.is_valid(values)
         if pa.types.is_floating(values.type):
@@ -196,16 +198,9 @@ def _undecodable(flat: Any) -> NDArray[np.bool_] | None:
         try:
             part.validate(full=True)
         except pa.ArrowInvalid:  # only now is each of them looked at
-            flags = np.array([not _decodes(text) for text in part.cast(pa.large_binary()).to_pylist()])
+            flags = np.array([not decodes(text) for text in part.cast(pa.large_binary()).to_pylist()])
             bad = flags if bad is None else bad | flags
     return bad
-
-
-def _decodes(text: bytes | None) -> bool:
-    try:
-        return text is None or bool(text.decode("utf-8")) or True
-    except UnicodeDecodeError:
-        return False
 
 
 def is_list(kind: Any) -> bool:

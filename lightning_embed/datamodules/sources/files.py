@@ -10,16 +10,22 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import IO, Any
 
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""How compressed files begin."""
+
 
 def open_bytes(file: str) -> IO[bytes]:
-    """Opens a file, decompressing .gz and .zst.
+    """Opens a file, decompressing gzip and Zstandard, whatever its name says.
 
     Args:
         file: Its path.
     """
-    if file.endswith(".gz"):
+    with open(file, "rb") as stream:
+        head = stream.read(4)
+    packed_by_name = file.endswith((".gz", ".zst", ".zstd")) and min(head, default=0) < 9  # no text begins like this
+    if head.startswith(GZIP) or (packed_by_name and file.endswith(".gz")):
         return gzip.open(file)  # type: ignore[return-value]
-    if file.endswith((".zst", ".zstd")):
+    if head.startswith(ZSTD) or packed_by_name:
         import zstandard
 
         return io.BufferedReader(zstandard.open(file))
@@ -27,7 +33,7 @@ def open_bytes(file: str) -> IO[bytes]:
 
 
 def open_text(file: str) -> IO[str]:
-    """Opens a file as UTF-8 text, with or without a byte order mark, decompressing .gz and .zst; undecodable bytes become lone surrogates.
+    """Opens a file as UTF-8 text, with or without a byte order mark, decompressed; undecodable bytes become lone surrogates.
 
     Args:
         file: Its path.

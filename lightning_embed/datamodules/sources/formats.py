@@ -15,12 +15,13 @@ from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
 from lightning_embed.datamodules.sources.columns import may_play, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
+from lightning_embed.datamodules.sources.paths import expand, is_hub_id, kind_of, named_kind
+from lightning_embed.datamodules.sources.sniff import refuse_other_content, refuse_other_separator
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError, user_error
 from lightning_embed.utils.quiet import quiet
 
-READERS = {"json": "json", "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow"}
 ROW_BY_ROW = ("json", "csv", "tsv")
 """Formats that `row_by_row` reads where `datasets` cannot."""
 LARGE = 50 << 20
@@ -43,24 +44,26 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
 
 def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     paths = [str(Path(path).expanduser()) for path in source.paths]
-    if not paths:
-        raise UserError("a source has no path: give it at least one file")
     if len(paths) == 1 and Path(paths[0]).is_dir():
         return _folder(source, Path(paths[0]))
-    if source.format is None and len(paths) == 1 and _is_hub_id(paths[0]):
+    if source.format is None and len(paths) == 1 and is_hub_id(paths[0]):
         return Table.of(_from_hub(source, paths[0])), paths
     if source.format == "beir":
         raise UserError(f"source '{source.title}': format beir needs one folder, got {', '.join(paths)}")
-    files = _expand(source, paths)
+    files = expand(source, paths)
+    for file in files:
+        refuse_other_content(file, source.format or named_kind(file))
     names = {kind_of(source, file) for file in files}
     if len(names) > 1:
         said = ", ".join(sorted(names))
         raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
     name = names.pop()
+    for file in files if name in ("csv", "tsv") else ():
+        refuse_other_separator(file, raw_rows.separator(name, source.delimiter))
     if name in ROW_BY_ROW and row_by_row.has_read(source, files, name):
         return row_by_row.read(source, files, name, bad_rows), files
     try:
-        table, features = _load(name, files)
+        table, features = _load(source, name, files)
     except Exception as error:  # datasets wraps each reader's own exceptions
         if name not in ROW_BY_ROW:
             raise _unreadable(error, source.title, files, name) from None
@@ -70,20 +73,22 @@ def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     return table, files
 
 
-def _load(name: str, files: list[str]) -> tuple[Table, Any]:
+def _load(source: Source, name: str, files: list[str]) -> tuple[Table, Any]:
     """The rows as `datasets` reads them into its cache, and its features."""
     import datasets
 
+    reader = name
     options: dict[str, Any] = {}
-    if READERS[name] == "csv":
-        head = raw_rows.csv_head(files, name)
+    if name in ("csv", "tsv"):
+        reader, head = "csv", raw_rows.csv_head(files, name, source.delimiter)
         # texts stay what they are, "null" and "007" too; no column is taken for an index
         options = {"features": datasets.Features({column: datasets.Value("string") for column in head})}
-        options |= {"sep": "\t" if name == "tsv" else ",", "keep_default_na": False, "na_values": [""]}
+        options |= {"sep": raw_rows.separator(name, source.delimiter), "keep_default_na": False, "na_values": [""]}
     if sys.stderr.isatty() and sum(os.path.getsize(file) for file in files) > LARGE:
         datasets.enable_progress_bars()
     try:
-        builder = datasets.load_dataset_builder(READERS[name], data_files={"train": files}, **options)
+        plain = [glob.escape(file) for file in files]
+        builder = datasets.load_dataset_builder(reader, data_files={"train": plain}, **options)
         if name == "json" and not Path(builder.cache_dir).is_dir() and not all(map(raw_rows.is_plain, files)):
             raise ValueError("not one object a line")
         builder.download_and_prepare()
@@ -184,52 +189,3 @@ def _from_hub(source: Source, name: str) -> Any:
         raise UserError(
             f"source '{source.title}': '{name}' is no file here and could not be fetched from the Hugging Face hub ({reason})"
         ) from None
-
-
-def _is_hub_id(path: str) -> bool:
-    """Whether a path that is no folder reads like owner/name."""
-    return (
-        path.count("/") == 1
-        and not Path(path).suffix
-        and not Path(path).exists()
-        and not path.startswith((".", "~", "/"))
-        and not glob.has_magic(path)
-    )
-
-
-def _expand(source: Source, paths: list[str]) -> list[str]:
-    files: list[str] = []
-    for path in paths:
-        found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]
-        found = [file for file in found if Path(file).is_file()]
-        if not found:
-            raise UserError(f"source '{source.title}': there is no file {path} (looked from {Path.cwd()})")
-        files += found
-    for file in files:
-        if Path(file).stat().st_size == 0:
-            raise UserError(f"source '{source.title}': {file} is empty; give a file with at least one row")
-    return files
-
-
-def kind_of(source: Source, file: str) -> str:
-    """The format of a source's file: a key of `READERS`.
-
-    Args:
-        source: May say it.
-        file: Says it by its name otherwise.
-
-    Raises:
-        UserError: If the name says nothing.
-    """
-    if source.format is not None:
-        return source.format
-    for suffix in reversed(Path(file).suffixes):
-        kind = suffix[1:].lower()
-        if kind in READERS:
-            return kind
-        if kind in ("jsonl", "ndjson"):
-            return "json"
-    raise UserError(
-        f"{file}: expected a file named *.jsonl, .json, .csv, .tsv, .parquet or .arrow (also .gz, .zst); rename it, or say the "
-        "source's `format`"
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_embed.datamodules.sources.files import is_array, open_bytes
-from lightning_embed.datamodules.sources.formats import kind_of
+from lightning_embed.datamodules.sources.paths import kind_of
 from lightning_embed.datamodules.sources.raw_rows import parsed
 from lightning_embed.datamodules.sources.row_by_row import WHERE
 from lightning_embed.datamodules.sources.source import Source
@@ -36,7 +36,7 @@ def _each(files: list[str], source: Source) -> Iterator[str]:
     for file in files:
         kind = kind_of(source, file) if Path(file).is_file() else None
         if kind in ("csv", "tsv"):
-            yield from (where for where, _ in parsed([file], kind))
+            yield from (where for where, _ in parsed([file], kind, source.delimiter))
         elif kind == "json" and not is_array(file):
             with open_bytes(file) as lines:
                 yield from (f"{file}, line {n}" for n, line in enumerate(lines, start=1) if line.strip())

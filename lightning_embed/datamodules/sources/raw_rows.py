@@ -15,6 +15,7 @@ BOOL, EMPTY = "true or false", "an empty list"
 _NULL_ROW = re.compile(rb"}\s*null")
 LONGEST_CELL = 1 << 30
 """Characters; Python's own limit of 131,072 is shorter than some texts."""
+ENCODING = " (if all of the file is in another encoding, such as Latin-1, convert it with iconv)"
 
 Parsed = dict[str, Any] | str
 """A row, or what is wrong with it."""
@@ -54,12 +55,23 @@ def is_plain(file: str) -> bool:
         return False
 
 
-def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
+def separator(name: str, delimiter: str | None) -> str:
+    """What stands between the cells of a file.
+
+    Args:
+        name: `csv` or `tsv`.
+        delimiter: What its source says.
+    """
+    return delimiter or ("\t" if name == "tsv" else ",")
+
+
+def parsed(files: list[str], name: str, delimiter: str | None = None) -> Iterator[tuple[str, Parsed]]:
     """Place and content of each row, or what is wrong with it.
 
     Args:
         files: JSON-lines, JSON, CSV or TSV files.
         name: `json`, `jsonl`, `csv` or `tsv`.
+        delimiter: What stands between cells, if the source says it.
 
     Raises:
         UserError: If a file breaks off, which no share of bad rows measures.
@@ -67,7 +79,7 @@ def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
     for file in files:
         try:
             if name in ("csv", "tsv"):
-                yield from _csv_rows(file, "\t" if name == "tsv" else ",")
+                yield from _csv_rows(file, separator(name, delimiter))
             else:
                 yield from _array(file) if is_array(file) else _json_lines(file)
         except broken_file() as error:
@@ -77,19 +89,20 @@ def parsed(files: list[str], name: str) -> Iterator[tuple[str, Parsed]]:
             ) from None
 
 
-def csv_head(files: list[str], name: str) -> list[str]:
+def csv_head(files: list[str], name: str, delimiter: str | None) -> list[str]:
     """The column names of CSV files.
 
     Args:
         files: The files.
         name: `csv` or `tsv`.
+        delimiter: What stands between cells, if the source says it.
 
     Raises:
         ValueError: If a file's first row does not fit them; a fast reader would guess what is meant.
     """
     heads = []
     for file in files:
-        place, row = next(_csv_rows(file, "\t" if name == "tsv" else ","), (file, "no rows"))
+        place, row = next(_csv_rows(file, separator(name, delimiter)), (file, "no rows"))
         if isinstance(row, str):
             raise ValueError(f"{place}: {row}")
         heads.append(list(row))
@@ -120,7 +133,7 @@ def _parse(line: bytes) -> Parsed:
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return f"expected UTF-8, got byte 0x{error.object[error.start]:02x} at position {error.start}"
+        return f"expected UTF-8, got byte 0x{error.object[error.start]:02x} at position {error.start}{ENCODING}"
     try:
         return _checked(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -174,7 +187,7 @@ def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
                 if wrong is None and len(cells) != len(head):
                     wrong = f"expected {len(head)} cells, got {len(cells)}"
                 elif wrong is None and _lone_surrogate(cells):
-                    wrong = "expected UTF-8, got other bytes"
+                    wrong = f"expected UTF-8, got other bytes{ENCODING}"
                 if wrong:
                     ahead.extendleft(reversed(taken[1:]))
                     del taken[1:]

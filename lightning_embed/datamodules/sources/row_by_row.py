@@ -52,7 +52,7 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
 
     kept = _kept(source, files, name)
     if not kept.is_file():
-        found = _survey(parsed(files, name), source, bad_rows)
+        found = _survey(parsed(files, name, source.delimiter), source, bad_rows)
         settled = {
             key: pa.string() if name in ("csv", "tsv") else _settle(role_of(source, key, found), kinds)
             for key, kinds in found.items()
@@ -61,7 +61,7 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
         schema = pa.schema([*fields.items(), *((mark, pa.string()) for mark in MARKS)])
         with whole_file(kept) as partial, pa.ipc.new_stream(partial, schema) as stream:
             batch = []
-            for where, row in parsed(files, name):
+            for where, row in parsed(files, name, source.delimiter):
                 batch.append(_fitted(where, row, fields, source))
                 if batch[-1][FAULT] is not None:
                     _stop(source, bad_rows, BadRow(where, batch[-1][COLUMN], batch[-1][FAULT]))
@@ -73,7 +73,7 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
 
 
 def _kept(source: Source, files: list[str], name: str) -> Path:
-    stamp = fingerprint("all rows", __version__, name, files, source.columns)
+    stamp = fingerprint("all rows", __version__, name, files, source.columns, source.delimiter)
     return cache_folder() / "lightning_embed" / f"{stamp}.arrow"
 
 

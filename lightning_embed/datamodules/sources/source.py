@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from lightning_embed.batch import ANCHOR, ROLES
 from lightning_embed.errors import UserError
+from lightning_embed.utils.numbers import check_number
 
 Task = Literal["retrieval", "text-matching", "clustering", "classification"]
+Format = Literal["json", "csv", "tsv", "parquet", "arrow", "beir"]
+LongTexts = Literal["cut", "chunk"]
 
 
 @dataclass
@@ -20,11 +23,13 @@ class Source:
     can name, is the id of what the positive is about: rows of one document are no negatives of each other.
     """
 
-    path: str | list[str]
+    path: str | Path | list[str | Path]
     """JSONL, JSON, CSV, TSV, Parquet or Arrow file(s), also with glob characters or compressed (.gz, .zst); a folder in BEIR's layout
     (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv) or one that `datasets.save_to_disk` wrote; or a Hugging Face data set's id."""
-    format: Literal["json", "csv", "tsv", "parquet", "arrow", "beir"] | None = None
+    format: Format | None = None
     """Format of the files; None: by their names."""
+    delimiter: str | None = None
+    """What stands between the cells of a CSV file, such as ";". None: a comma, and a tab in TSV."""
     columns: dict[str, str] | None = None
     """Role -> column of the data. None: by the columns' names, which may be the roles', FlagEmbedding's (query, pos, neg), Tevatron's
     (positive_passages, negative_passages), sentence-transformers' (sentence1, sentence2) or such as question and answer; one or two
@@ -43,7 +48,7 @@ class Source:
     """Rows of a step of this source over all ranks together. None: the data module's global_batch_size."""
     max_length: int | None = None
     """Tokens after which its texts are cut, up to the model's max_length. None: the model's."""
-    long_texts: Literal["cut", "chunk"] = "cut"
+    long_texts: LongTexts = "cut"
     """What becomes of texts longer than max_length: they are cut, or (`chunk`) a row whose positive (or lone anchor) is too long
     becomes several rows, one for each piece. Pieces of one text are no negatives of each other."""
     prompts: dict[str, str] | None = None
@@ -54,30 +59,66 @@ class Source:
     """Conditions that a row must meet, each `COLUMN OPERATOR VALUE`, such as "score >= 0.5" or "language == 'en'"."""
 
     def __post_init__(self) -> None:
+        if not self.paths or not all(isinstance(path, str | Path) and str(path).strip() for path in self._given):
+            raise UserError(f"a source's path must be a path or a list of paths, got {self.path!r:.80}")
         for name, value, least in (
             ("batch_size", self.batch_size, 1),
             ("max_length", self.max_length, 1),
             ("negatives", self.negatives, 0),
         ):
-            if value is not None and value < least:
-                raise UserError(f"source '{self.title}': {name} must be at least {least}, got {value}")
-        if not 0 < self.weight < float("inf"):
-            raise UserError(
-                f"source '{self.title}': weight must be above 0, got {self.weight}; drop the source instead"
-            )
+            if value is not None:
+                check_number(f"source '{self.title}': {name}", value, least=least, whole=True)
+        check_number(f"source '{self.title}': weight", self.weight, above=0)
+        if isinstance(self.filter, str):
+            self.filter = [self.filter]
+        self._check_words()
+
+    def _check_words(self) -> None:
+        """Raises `UserError` at the first setting that is no text, or not one of those that there are."""
+        for name, choices in (
+            ("format", get_args(Format)),
+            ("task", get_args(Task)),
+            ("long_texts", get_args(LongTexts)),
+        ):
+            value = getattr(self, name)
+            if value not in (*choices, None) or (value is None and name == "long_texts"):
+                self._refuse(name, f"one of {', '.join(choices)}", value)
+        for name in ("name", "split", "subset"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and not (value is None and name != "split"):
+                self._refuse(name, "a text", value)
+        for name in ("columns", "prompts"):
+            value = getattr(self, name)
+            if value is not None and not (
+                isinstance(value, dict) and all(isinstance(v, str) for v in (*value, *value.values()))
+            ):
+                self._refuse(name, "texts by role, such as {anchor: question}", value)
+        if self.filter is not None and not (
+            isinstance(self.filter, list) and all(isinstance(c, str) for c in self.filter)
+        ):
+            self._refuse("filter", "a list of conditions", self.filter)
+        if self.delimiter is not None and not (isinstance(self.delimiter, str) and len(self.delimiter) == 1):
+            self._refuse("delimiter", "one character", self.delimiter)
         unknown = [role for role in self.prompts or {} if role not in ROLES]
         if unknown:
-            raise UserError(f"source '{self.title}': prompts: expected {', '.join(ROLES)}, got {', '.join(unknown)}")
+            self._refuse("prompts", ", ".join(ROLES), ", ".join(unknown), shown=str)
+
+    def _refuse(self, name: str, expected: str, value: Any, shown: Any = repr) -> None:
+        raise UserError(f"source '{self.title}': {name}: expected {expected}, got {shown(value)}")
+
+    @property
+    def _given(self) -> list[Any]:
+        return list(self.path) if isinstance(self.path, list | tuple) else [self.path]
 
     @property
     def paths(self) -> list[str]:
         """Its path or paths as a list."""
-        return [self.path] if isinstance(self.path, str) else list(self.path)
+        return [str(path) for path in self._given]
 
     @property
     def title(self) -> str:
         """The source's name."""
-        return self.name or (Path(self.paths[0]).name.split(".")[0] if self.paths else "unnamed")
+        return str(self.name or (Path(self.paths[0]).name.split(".")[0] if self.paths else "unnamed"))
 
     def prompt_of(self, role: str, roles: set[str]) -> str:
         """Whose prompt a role's texts get.

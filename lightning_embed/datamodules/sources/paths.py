@@ -1,0 +1,139 @@
+"""Which files a source's paths name, and of which format they are."""
+
+import glob
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.errors import UserError
+from lightning_embed.utils.notes import note
+
+KINDS = {suffix: suffix for suffix in ("json", "csv", "tsv", "parquet", "arrow")} | {"jsonl": "json", "ndjson": "json"}
+"""End of a file's name -> its format."""
+PACKED = ("gz", "zst", "zstd")
+LEFTOVERS = (
+    "tmp",
+    "bak",
+    "swp",
+    "swo",
+    "part",
+    "partial",
+    "crdownload",
+    "orig",
+    "old",
+    "lock",
+    "log",
+    "crc",
+    "md5",
+    "sha1",
+    "sha256",
+)
+"""Ends of names of what editors, downloads and tools leave beside data."""
+
+
+def kind_of(source: Source, file: str) -> str:
+    """The format of a source's file.
+
+    Args:
+        source: May say it.
+        file: Says it by its name otherwise.
+
+    Raises:
+        UserError: If the name says nothing.
+    """
+    kind = source.format or named_kind(file)
+    if kind is None:
+        raise UserError(
+            f"{file}: expected a file named *.jsonl, .json, .csv, .tsv, .parquet or .arrow (also .gz, .zst); rename it, or say the "
+            "source's `format`"
+        )
+    return kind
+
+
+def named_kind(file: str) -> str | None:
+    """The format that a file's name says; None if it says none.
+
+    Args:
+        file: Its path.
+    """
+    return next((KINDS[end] for end in reversed(_ends(file)) if end in KINDS), None)
+
+
+def _ends(file: str) -> list[str]:
+    return [suffix[1:].lower() for suffix in Path(file).suffixes]
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether a path that is no folder reads like owner/name.
+
+    Args:
+        path: As the source has it.
+    """
+    return (
+        path.count("/") == 1
+        and not Path(path).suffix
+        and not Path(path).exists()
+        and not path.startswith((".", "~", "/"))
+        and not glob.has_magic(path)
+    )
+
+
+def expand(source: Source, paths: Iterable[str]) -> list[str]:
+    """The files that paths and patterns name, each once; a pattern names files of data alone.
+
+    Args:
+        source: Whose paths they are.
+        paths: Paths of files, which may have glob characters; a file of exactly that name comes first.
+
+    Raises:
+        UserError: If a path names no file, or a file is empty.
+    """
+    files: dict[str, str] = {}
+    for path in paths:
+        found = [path] if Path(path).is_file() or not glob.has_magic(path) else _matching(source, path)
+        for file in found:
+            if not Path(file).is_file():
+                raise UserError(f"source '{source.title}': {_missing(file)}")
+            if Path(file).stat().st_size == 0:
+                raise UserError(f"source '{source.title}': {file} is empty; give a file with at least one row")
+            files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
+
+
+def _matching(source: Source, pattern: str) -> list[str]:
+    """The files of data that a pattern names, in order; of those passed over a note is made."""
+    found = [file for file in sorted(glob.glob(pattern, recursive=True)) if Path(file).is_file()]
+    good = [file for file in found if _is_data(file, any_end=source.format is not None)]
+    passed = [Path(file).name for file in found if file not in good]
+    shown = ", ".join(passed[:5]) + (", …" if passed[5:] else "")
+    if not good:
+        among = f" of data among the {len(passed)} that match ({shown})" if passed else ""
+        raise UserError(f"source '{source.title}': there is no file{among} {pattern} (looked from {Path.cwd()})")
+    if passed:
+        note(f"source '{source.title}': {pattern} also matches {shown}, which by their names are no data: not read")
+    return good
+
+
+def _is_data(file: str, any_end: bool) -> bool:
+    """Whether a file's name is that of data, not of a backup or of a file half written."""
+    name, ends = Path(file).name, _ends(file)
+    if name.startswith((".", "#")) or name.endswith(("~", "#")):
+        return False
+    if any_end:
+        return not ends or ends[-1] not in LEFTOVERS
+    last = ends[-2:-1] if ends and ends[-1] in PACKED else ends[-1:]
+    return bool(last) and last[0] in KINDS
+
+
+def _missing(file: str) -> str:
+    if Path(file).is_dir():
+        return f"{file} is a folder; name its files, e.g. {Path(file) / '*.jsonl'}"
+    folder = Path(file).parent
+    names = [one.name for one in folder.iterdir()] if folder.is_dir() else []
+    near = get_close_matches(Path(file).name, names, n=1)
+    hint = (
+        f"; did you mean {folder / near[0]}?" if near else "" if folder.is_dir() else f"; there is no folder {folder}"
+    )
+    return f"there is no file {file} (looked from {Path.cwd()}){hint}"

@@ -1,0 +1,40 @@
+"""Whether a setting is a number, and within its range."""
+
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+from lightning_embed.errors import UserError
+
+
+def check_number(
+    name: str,
+    value: Any,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raises `UserError` unless a setting is a finite number within its range; True and False are no numbers.
+
+    Args:
+        name: What the setting is called.
+        value: What was given.
+        least: The least that it may be.
+        above: What it must be above.
+        most: The most that it may be.
+        below: What it must be below.
+        whole: Whether it must be a whole number.
+    """
+    kind = Integral if whole else Real
+    inside = isinstance(value, kind) and not isinstance(value, bool) and isfinite(value)
+    limits = ((least, "__ge__"), (above, "__gt__"), (most, "__le__"), (below, "__lt__"))
+    if inside and all(limit is None or getattr(float(value), compare)(float(limit)) for limit, compare in limits):
+        return
+    words = [f"{word} {limit:,g}" for word, (limit, _) in zip(WORDS, limits, strict=True) if limit is not None]
+    number = "" if inside else "a whole number " if whole else "a finite number "
+    raise UserError(f"{name} must be {number}{' and '.join(words)}".rstrip() + f", got {value!r}")
+
+
+WORDS = ("at least", "above", "at most", "below")
