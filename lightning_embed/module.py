@@ -8,6 +8,7 @@ from typing import IO, Any, Self
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -30,6 +31,7 @@ from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.fsdp2 import FSDP2
 from lightning_embed.training.parameters import parameter_groups, zero_touching
 from lightning_embed.training.projection_start import fit_projection
+from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
 from lightning_embed.training.seeding import seed_batch
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.notes import note
@@ -92,6 +94,7 @@ class EmbeddingModule(Described, L.LightningModule):
         self._loaded = False
 
     teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
+    _made: Made | None = None
 
     @property
     def tokenizers(self) -> dict[str, TextTokenizer]:
@@ -228,12 +231,20 @@ class EmbeddingModule(Described, L.LightningModule):
         for term in self.terms.values():
             term.loss.on_fit_start(self)
 
+    def _settle_optimizer(self) -> None:
+        """Has the job's settings count in a resumed run; a subclass that makes its optimizer otherwise sees to them itself."""
+        schedules = [one.scheduler for one in self.trainer.lr_scheduler_configs]
+        if self._made is not None and self.trainer.global_step:
+            (optimizer,) = self.trainer.optimizers
+            settle_optimizer(optimizer, schedules[0] if schedules else None, self._made, self.trainer.global_step)
+
     @torch.no_grad()
     def on_train_start(self) -> None:
         """Fits the projection to the first batches of a new run, unless its settings say otherwise or it is a checkpoint's.
 
         The run then trains on the same batches: none is left out.
         """
+        self._settle_optimizer()
         projection = self.projection
         if projection is None or projection.start != "fitted" or projection.weights or self._loaded:
             return
@@ -295,6 +306,8 @@ class EmbeddingModule(Described, L.LightningModule):
         trained = [name for name, p in self.named_parameters() if p.requires_grad]
         check_base(self.student, checkpoint, trained, "the checkpoint")
         self._loaded = True
+        if is_attached(self) and self.trainer.state.fn == TrainerFn.FITTING:
+            settle_checkpoint(self.trainer, checkpoint, parameter_groups(self))
 
     @classmethod
     def load_from_checkpoint(
@@ -363,9 +376,11 @@ class EmbeddingModule(Described, L.LightningModule):
         """The optimizer over all that trains, and the schedule by steps."""
         optimizer = (self.optimizer or torch.optim.AdamW)(parameter_groups(self))
         if self.lr_scheduler is None:
+            self._made = Made.of(optimizer, None)
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
         if isinstance(scheduler, WarmupSchedule) and scheduler.total_steps is None:
             # from the trainer's setting, not estimated_stepping_batches: that would start the data anew
             scheduler.total_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
+        self._made = Made.of(optimizer, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,6 +1,7 @@
 """The learning-rate schedule: linear warm-up, then constant, linear or cosine decay."""
 
 import math
+import warnings
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -44,6 +45,24 @@ class WarmupSchedule(LRScheduler):
         done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
         left = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
         return self.final + (1 - self.final) * left
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps done, and no setting: a resumed run follows its own."""
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the steps done, of the states of earlier versions too, which held all settings."""
+        self.move_to(state_dict["last_epoch"])
+
+    def move_to(self, step: int) -> None:
+        """Sets the learning rate to that after a number of steps.
+
+        Args:
+            step: Steps done.
+        """
+        self.last_epoch = step - 1
+        with warnings.catch_warnings(action="ignore"):  # no step of the optimizer was done in this process
+            self.step()
 
     def get_lr(self) -> list[Any]:
         """The learning rate of each parameter group."""
