@@ -58,7 +58,9 @@ def settle_checkpoint(trainer: L.Trainer, checkpoint: dict[str, Any], groups: Se
         check_sizes(saved["param_groups"], groups)
     settle_callbacks(trainer.callbacks, checkpoint.get("callbacks", {}))  # type: ignore[attr-defined]
     if 0 < trainer.max_steps <= checkpoint["global_step"]:
-        note(f"the checkpoint is of step {checkpoint['global_step']}: trainer.max_steps {trainer.max_steps} leaves nothing to train")
+        note(
+            f"the checkpoint is of step {checkpoint['global_step']}: trainer.max_steps {trainer.max_steps} leaves nothing to train"
+        )
 
 
 def check_sizes(saved: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:

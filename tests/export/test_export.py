@@ -156,11 +156,9 @@ def test_dense_gives_vectors_in_the_teachers_space_only_if_asked(trained: Path, 
 def test_an_export_that_differs_is_an_error_and_leaves_nothing(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lightning_embed.export import run as export_run
+    from lightning_embed.export import kinds
 
-    monkeypatch.setattr(
-        export_run, "_expected", lambda encoder, projection, texts, role: np.ones((len(texts), 32)) / 32**0.5
-    )
+    monkeypatch.setattr(kinds, "expected", lambda encoder, texts, *_: np.ones((len(texts), 32)) / 32**0.5)
     said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
     assert (
         "the exported model's vectors differ" in said and "nothing was left behind" in said and ".export-" not in said

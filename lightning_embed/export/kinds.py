@@ -1,0 +1,190 @@
+"""What can be exported: a model, an adapter alone, several adapters beside their base. Each writes a folder, proves it and describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from lightning_embed.encoders.copies import as_exported, merged
+from lightning_embed.encoders.pretrained import folder_bytes
+from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.export import adapters, onnx
+from lightning_embed.export.folder import export_encoder, verify_folder
+from lightning_embed.export.model_card import model_card
+from lightning_embed.export.students import Student, read_projection
+from lightning_embed.heads import Projection
+
+ROLES = ("query", "document")
+
+
+class Proof(NamedTuple):
+    """What a folder gave when it was read in a new process."""
+
+    least: float
+    """The least cosine of its vectors with the checkpoint's."""
+    facts: list[str]
+    """Sentences about it, for the model card and the user."""
+
+
+class Kind(Protocol):
+    """What is exported."""
+
+    def write(self, folder: Path) -> None:
+        """Writes the folder.
+
+        Args:
+            folder: Where; not there yet, or empty.
+
+        Raises:
+            UserError: It cannot be exported.
+        """
+
+    def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
+        """Reads the folder in a new process and compares.
+
+        Args:
+            folder: What `write` wrote.
+            texts: Texts to compare on.
+
+        Raises:
+            UserError: Some vector differs, or the folder does not load.
+        """
+
+    def card(self, name: str, facts: list[str]) -> str:
+        """The model card.
+
+        Args:
+            name: The folder's name.
+            facts: What `prove` found.
+        """
+
+
+class Model:
+    """A whole model, an adapter merged into its base.
+
+    Args:
+        student: What is exported.
+        dim: Entries kept of each vector; None: the student's.
+        dense: Whether to add the run's projection as a Dense module.
+        graphs: Whether to write ONNX graphs too.
+    """
+
+    def __init__(self, student: Student, dim: int | None, dense: bool, graphs: bool) -> None:
+        self.student, self.graphs = student, graphs
+        self.encoder = _cut(as_exported(student.encoder), dim)
+        self.merged = merged(self.encoder)
+        self.projection = read_projection(student.checkpoint, self.encoder) if dense else None
+
+    def write(self, folder: Path) -> None:
+        """Writes a sentence-transformers folder, and the graphs within it."""
+        export_encoder(self.merged, folder, self.projection)
+        if self.graphs:
+            onnx.export_onnx(self.merged, folder)
+
+    def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
+        """Compares with the vectors of the checkpoint, in which the adapter is not merged."""
+        wanted = {role: expected(self.encoder, texts, role, self.projection) for role in ROLES}
+        least = verify_folder(folder, texts, wanted)
+        facts = [_proved("it gave the vectors of the checkpoint", texts, least)]
+        if self.graphs:
+            found = onnx.verify_onnx(self.merged, folder, texts, wanted)
+            facts += [
+                f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
+            ]
+        return Proof(least, facts)
+
+    def card(self, name: str, facts: list[str]) -> str:
+        """With the run's settings and scores."""
+        return model_card(self.merged, name, self.student.config, self.student.run_folder, facts)
+
+
+class AdapterAlone:
+    """An adapter as a peft folder, without its base.
+
+    Args:
+        student: What is exported; its `export_rope_theta` is left out, for a peft folder has no θ.
+        dim: Entries kept of each vector; None: the student's.
+    """
+
+    def __init__(self, student: Student, dim: int | None) -> None:
+        self.student, self.encoder = student, _cut(student.encoder, dim)
+
+    def write(self, folder: Path) -> None:
+        """Writes a peft folder, which sentence-transformers reads too."""
+        adapters.export_adapter(self.encoder, folder)
+
+    def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
+        """Compares with the vectors of the checkpoint."""
+        least = verify_folder(folder, texts, {role: expected(self.encoder, texts, role) for role in ROLES})
+        size = f"The adapter alone, {folder_bytes(folder) / 1e6:.1f} MB; its base is read from {self.encoder.model}."
+        return Proof(least, [_proved("it gave the vectors of the checkpoint", texts, least), size])
+
+    def card(self, name: str, facts: list[str]) -> str:
+        """With the run's settings and scores."""
+        return model_card(self.encoder, name, self.student.config, self.student.run_folder, facts)
+
+
+class Tasks:
+    """Several adapters beside the base that they share, stored once; the reader picks one.
+
+    Args:
+        students: Task -> student, as `adapters.load_tasks` gives them.
+        dim: Entries kept of each vector; None: the students'.
+    """
+
+    def __init__(self, students: dict[str, TextEncoder], dim: int | None) -> None:
+        self.encoders = {task: _cut(as_exported(encoder), dim) for task, encoder in students.items()}
+
+    def write(self, folder: Path) -> None:
+        """Writes the base as a sentence-transformers folder, and each adapter in a folder within it."""
+        adapters.export_tasks(self.encoders, folder)
+
+    def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
+        """Compares each task's vectors with those of its checkpoint."""
+        wanted = {
+            f"{t} {role}": expected(encoder, texts, role) for t, encoder in self.encoders.items() for role in ROLES
+        }
+        least = adapters.verify_tasks(folder, texts, wanted)
+        what = f"each of the adapters {', '.join(self.encoders)} gave the vectors of its checkpoint"
+        return Proof(least, [_proved(what, texts, least)])
+
+    def card(self, name: str, facts: list[str]) -> str:
+        """Of the base, with how to pick a task."""
+        first = next(iter(self.encoders.values()))
+        return model_card(first, name, {}, None, facts, adapters.usage_of_tasks(name, list(self.encoders)))
+
+
+def expected(encoder: TextEncoder, texts: Sequence[str], role: str, projection: Projection | None = None) -> np.ndarray:
+    """(n, D) unit vectors that the exported folder must give.
+
+    Args:
+        encoder: What is exported.
+        texts: n texts.
+        role: `query` or `document`.
+        projection: ψ that is exported with it.
+    """
+    from torch.nn.functional import linear, normalize
+
+    vectors = encoder.encode(texts, role)
+    if projection is not None:
+        vectors = normalize(linear(vectors, projection.weight, projection.bias), dim=-1)
+    found: np.ndarray = vectors.numpy()
+    return found
+
+
+def _cut(encoder: TextEncoder, dim: int | None) -> TextEncoder:
+    if dim is not None and not 1 <= dim <= encoder.dim:
+        raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
+    encoder.dim = dim or encoder.dim
+    return encoder
+
+
+def _proved(what: str, texts: Sequence[str], least: float) -> str:
+    return (
+        f"Loaded by sentence-transformers in a new process, {what} on {len(texts)} texts as queries and as documents: "
+        f"least cosine {least:.6f}."
+    )
