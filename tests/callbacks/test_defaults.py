@@ -18,7 +18,6 @@ from lightning_embed import (
 )
 from lightning_embed.callbacks import trainer_defaults
 from lightning_embed.checkpoints.io import CheckpointFiles
-from lightning_embed.cli.fit import EmbedCLI
 from lightning_embed.encoders.teacher import FrozenEncoder
 from tests.callbacks.test_last_checkpoint import step_of
 from tests.cli.test_fit import config, losses, run
@@ -57,18 +56,21 @@ def test_where_nothing_is_validated_the_last_step_is_kept(
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
+class Keep(L.Callback):
+    """Keeps the trainer that runs it."""
+
+    trainer: Any = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        Keep.trainer = trainer
+
+
 def test_its_trainer_is_that_of_the_command_line(student: Path, teacher: Path, pairs: Path, tmp_path: Path) -> None:
-    run(
-        config(teacher, student, pairs, tmp_path / "run"),
-        tmp_path,
-        "--report.export",
-        "false",
-        "--trainer.max_steps",
-        "1",
-    )
-    theirs, ours = EmbedCLI.started, L.Trainer(**trainer_defaults(tmp_path / "mine", report=True), **QUIET)
-    assert theirs is not None
-    of_cli = {type(one).__name__ for one in theirs.callbacks} - {"SaveConfig", "AverageCheckpoints", "RichModelSummary"}  # type: ignore[attr-defined]
+    job = config(teacher, student, pairs, tmp_path / "run")
+    job["trainer"] |= {"max_steps": 1, "enable_model_summary": False, "callbacks": [{"class_path": f"{__name__}.Keep"}]}
+    run(job, tmp_path, "--report.enabled", "false")
+    theirs, ours = Keep.trainer, L.Trainer(**trainer_defaults(tmp_path / "mine", report=True), **QUIET)
+    of_cli = {type(one).__name__ for one in theirs.callbacks} - {"SaveConfig", "AverageCheckpoints", "Keep"}
     assert {type(one).__name__ for one in ours.callbacks} == of_cli  # type: ignore[attr-defined]
     for trainer in (theirs, ours):
         assert isinstance(trainer.strategy.checkpoint_io, CheckpointFiles)

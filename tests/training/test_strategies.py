@@ -117,6 +117,18 @@ def test_files_of_all_strategies_hold_the_same_without_the_teacher(core: Path) -
                 torch.testing.assert_close(value, state[mine][key], rtol=0, atol=1e-6)
 
 
+def test_files_of_all_strategies_describe_themselves(core: Path) -> None:
+    from lightning_embed import EmbeddingModule
+    from lightning_embed.checkpoints.student import load_student
+
+    meta = torch.load(core / "fsdp2 folder.ckpt" / "meta.pt", weights_only=True)
+    assert meta["lightning_embed"]["student"]["init_args"]["model"] == str(core / "qwen3")
+    vectors = load_student(core / "one.ckpt").encode(["w1 w2", "w3"])
+    for name in ("fsdp2", "fsdp2 folder"):
+        loaded = EmbeddingModule.load_from_checkpoint(core / f"{name}.ckpt")
+        torch.testing.assert_close(loaded.student.encode(["w1 w2", "w3"]), vectors, rtol=0, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("family", POOLING)
