@@ -34,14 +34,14 @@ class Need:
         return estimate(
             self.student,
             self.chunks,
-            self.teacher,
-            self.largest,
-            self.anchors,
-            self.documents,
-            self.mixed,
-            self.layout,
-            self.layers_again,
-            self.shard_teacher,
+            teacher=self.teacher,
+            teacher_chunk=self.largest,
+            anchors=self.anchors,
+            documents=self.documents,
+            mixed=self.mixed,
+            layout=self.layout,
+            layers_again=self.layers_again,
+            shard_teacher=self.shard_teacher,
         )
 
 
@@ -64,17 +64,17 @@ def longest_need(
     size, found = size_of(student.backbone, on_gpu), []
     for batch, title in zip(batches, titles, strict=False):
         need = Need(
-            size,
-            batch.chunks,
-            teacher,
-            max(batch.chunks, key=lambda chunk: chunk[0] * chunk[1]),
-            batch.anchors,
-            round(batch.documents) + 1,
-            mixed,
-            layout,
-            student.checkpoint_chunks,
-            student.checkpoint_layers,
-            getattr(module.teacher, "shard", False),
+            student=size,
+            chunks=batch.chunks,
+            teacher=teacher,
+            largest=max(batch.chunks, key=lambda chunk: chunk[0] * chunk[1]),
+            anchors=batch.anchors,
+            documents=round(batch.documents) + 1,
+            mixed=mixed,
+            layout=layout,
+            chunks_again=student.checkpoint_chunks,
+            layers_again=student.checkpoint_layers,
+            shard_teacher=getattr(module.teacher, "shard", False),
         )
         found.append((need, title))
     return max(found, key=lambda one: one[0].memory().total)

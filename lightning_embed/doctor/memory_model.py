@@ -199,6 +199,7 @@ def gradient_bytes(size: Size, layout: Layout) -> int:
 def estimate(
     student: Size,
     chunks: Sequence[Chunk],
+    *,
     teacher: Size | None = None,
     teacher_chunk: Chunk = (0, 0),
     anchors: int = 0,

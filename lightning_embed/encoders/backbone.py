@@ -1,6 +1,7 @@
 """Builds a transformers backbone: pretrained or random, some of its layers, another RoPE base."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +16,65 @@ from lightning_embed.utils.quiet import quiet
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_backbone(
-    model: str,
-    folder: Path,
-    layers: Sequence[int] | None,
-    rope_theta: float | None,
-    random_init: bool,
-    dtype: str,
-    attention: str | None,
-    dropout: float | None,
-) -> nn.Module:
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Which backbone is built, from which files, and how."""
+
+    model: str
+    """What the user wrote, for messages."""
+    folder: Path
+    """Where its files are."""
+    layers: Sequence[int] | None = None
+    """Which layers to keep, in this order; None: all."""
+    rope_theta: float | None = None
+    """θ of its rotary positions; None: the model's own."""
+    random_init: bool = False
+    """Whether to leave the weights random, whatever the folder has."""
+    dtype: str = "float32"
+    """`float32`, `bfloat16` or `float16`; rotary frequencies stay float32."""
+    attention: str | None = None
+    """transformers' attention implementation; None: its default."""
+    dropout: float | None = None
+    """Probability of every dropout; None: the model's own."""
+
+
+def load_backbone(settings: BackboneSettings) -> nn.Module:
     """A transformers `AutoModel`, ready to give hidden states.
 
     Args:
-        model: What the user wrote, for messages.
-        folder: Where its files are.
-        layers: Which layers to keep, in this order; None: all.
-        rope_theta: θ of its rotary positions; None: the model's own.
-        random_init: Whether to leave the weights random, whatever the folder has.
-        dtype: `float32`, `bfloat16` or `float16`; rotary frequencies stay float32.
-        attention: transformers' attention implementation; None: its default.
-        dropout: Probability of every dropout; None: the model's own.
+        settings: Which one.
 
     Raises:
         UserError: If the folder has no weights, the layers do not exist, or the backbone has no rotary positions.
     """
     from transformers import AutoModel
 
-    config = _config(model, folder, rope_theta, dropout)
-    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
-    if random_init:
-        backbone = AutoModel.from_config(config, dtype=DTYPES[dtype], **options)
+    model, folder, dtype = settings.model, settings.folder, DTYPES[settings.dtype]
+    config = _config(settings)
+    options: dict[str, Any] = {"attn_implementation": settings.attention} if settings.attention else {}
+    if settings.random_init:
+        backbone = AutoModel.from_config(config, dtype=dtype, **options)
     else:
         require_weights(model, folder)
         try:
             with quiet("transformers"):  # a head that is not used (an MLM head, a pooler) is no news
                 backbone = AutoModel.from_pretrained(
-                    folder, config=config, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, **options
+                    folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"model '{model}': its weights could not be loaded ({first_line(error)})") from None
-    if layers is not None:
-        backbone = pick_layers(backbone, layers, model)
+    if settings.layers is not None:
+        backbone = pick_layers(backbone, settings.layers, model)
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler.requires_grad_(False)  # its output is not read: DDP must not wait for its gradient
     return backbone.train()
 
 
-def outline_backbone(
-    model: str, folder: Path, layers: Sequence[int] | None, rope_theta: float | None, dtype: str
-) -> nn.Module:
+def outline_backbone(settings: BackboneSettings) -> nn.Module:
     """What `load_backbone` would give, without its weights: every module, name and shape, on torch's meta device.
 
     Args:
-        model: What the user wrote, for messages.
-        folder: Where its files are.
-        layers: Which layers to keep, in this order; None: all.
-        rope_theta: θ of its rotary positions; None: the model's own.
-        dtype: `float32`, `bfloat16` or `float16`.
+        settings: Which one.
 
     Raises:
         UserError: If loading could not succeed: no weights or unreadable ones, layers that do not exist, no rotary positions.
@@ -80,7 +82,8 @@ def outline_backbone(
     from safetensors import SafetensorError, safe_open
     from transformers import AutoModel
 
-    config = _config(model, folder, rope_theta, None)
+    model, folder = settings.model, settings.folder
+    config = _config(settings)
     require_weights(model, folder)
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -89,25 +92,25 @@ def outline_backbone(
         except (OSError, SafetensorError) as error:
             raise UserError(f"model '{model}': {file} could not be read ({error}); fetch or save it again") from None
     with torch.device("meta"):
-        backbone = AutoModel.from_config(config, dtype=DTYPES[dtype])
-        return backbone if layers is None else pick_layers(backbone, layers, model)
+        backbone = AutoModel.from_config(config, dtype=DTYPES[settings.dtype])
+        return backbone if settings.layers is None else pick_layers(backbone, settings.layers, model)
 
 
-def _config(model: str, folder: Path, rope_theta: float | None, dropout: float | None) -> Any:
+def _config(settings: BackboneSettings) -> Any:
     """The folder's transformers config with the settings written into it."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(settings.folder)
     except (OSError, ValueError) as error:
-        raise UserError(f"model '{model}': its config could not be read ({first_line(error)})") from None
-    if rope_theta is not None:
-        _set_rope_theta(config, rope_theta, model)
+        raise UserError(f"model '{settings.model}': its config could not be read ({first_line(error)})") from None
+    if settings.rope_theta is not None:
+        _set_rope_theta(config, settings.rope_theta, settings.model)
     config.use_cache = False
-    if dropout is not None:
+    if settings.dropout is not None:
         for name, value in config.to_dict().items():
             if name.endswith(("dropout", "dropout_prob", "pdrop")) and isinstance(value, int | float):
-                setattr(config, name, dropout)
+                setattr(config, name, settings.dropout)
     return config
 
 

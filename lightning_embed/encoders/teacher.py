@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from lightning_embed.batch import Tokens
 from lightning_embed.encoders.backbone import outline_backbone
+from lightning_embed.encoders.lora import Adapter
+from lightning_embed.encoders.packing.proof import Packing
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.heads import Pooling
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import config_hash, weights_hash
 
@@ -17,59 +20,99 @@ from lightning_embed.utils.hashing import config_hash, weights_hash
 class FrozenEncoder(TextEncoder):
     """A `TextEncoder` that never trains, and whose weights are loaded when they are first used.
 
-    Tokenizer, prompts, sizes and identity are known before; that the weight files are there and whole is checked at once. So a run
-    whose teacher vectors are all in the store never loads the teacher. Its arguments are those of `TextEncoder`, and one.
+    Tokenizer, prompts, sizes and identity are known before; that the weight files exist and are whole is checked at once. So a run
+    whose teacher vectors are all in the store never loads the teacher. Its arguments are those of `TextEncoder`, and `shard`.
 
     Args:
         shard: Whether its weights are sharded over the devices, with the strategy `fsdp2`; else each device holds them whole.
-        settings: The arguments of `TextEncoder`.
     """
 
     outline: nn.Module
+    """The backbone's modules, names and shapes, without weights where those are loaded later."""
     required = False
     _then: Callable[[TextEncoder], None] | None = None
 
-    def __init__(self, *settings: Any, shard: bool = False, **named_settings: Any) -> None:
-        # handed on, against the house's custom: a second list of the same fifteen arguments would soon be another one
-        super().__init__(*settings, **named_settings)
+    def __init__(
+        self,
+        model: str,
+        pooling: Pooling | None = None,
+        prompts: dict[str, str] | None = None,
+        max_length: int | None = None,
+        dim: int | None = None,
+        layers: list[int] | None = None,
+        rope_theta: float | None = None,
+        random_init: bool = False,
+        dtype: str = "float32",
+        attention: str | None = None,
+        dropout: float | None = None,
+        max_tokens: int = 16_384,
+        packing: Packing | bool = "auto",
+        checkpoint_chunks: bool = False,
+        checkpoint_layers: bool = False,
+        export_rope_theta: float | None = None,
+        adapter: Adapter | None = None,
+        *,
+        shard: bool = False,
+    ) -> None:
+        if adapter is not None:
+            raise UserError(f"teacher '{model}': an adapter trains, and a teacher does not; leave teacher.adapter out")
+        super().__init__(
+            model=model,
+            pooling=pooling,
+            prompts=prompts,
+            max_length=max_length,
+            dim=dim,
+            layers=layers,
+            rope_theta=rope_theta,
+            random_init=random_init,
+            dtype=dtype,
+            attention=attention,
+            dropout=dropout,
+            max_tokens=max_tokens,
+            packing=packing,
+            checkpoint_chunks=checkpoint_chunks,
+            checkpoint_layers=checkpoint_layers,
+            export_rope_theta=export_rope_theta,
+        )
         self.shard = shard
+
+    def build_backbone(self) -> nn.Module:
+        """Sets `outline` and leaves the weights for `load`; random ones depend on when they are drawn, so they are drawn now."""
+        # an empty buffer moves with .to(device), and so shows where weights that are loaded later belong
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+        outline = super().build_backbone() if self.random_init else outline_backbone(self.backbone_settings)
+        object.__setattr__(self, "outline", outline)  # unregistered: it is no part of the encoder's weights
+        return outline
+
+    def load_backbone(self) -> nn.Module:
+        """The backbone with its weights, frozen, on the device of the encoder."""
+        backbone = super().load_backbone().eval().requires_grad_(False)
+        return backbone if self._then is not None else backbone.to(self.device)  # shards are moved one by one
+
+    def load(self) -> None:
+        """Loads the weights, unless they are in memory; reading `backbone`, as every encoding does, calls it."""
+        if self.loaded:
+            return
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a run draws alike, loaded or not
+            self.backbone = self.load_backbone()
+            if self._then is not None:
+                self._then(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Loads the weights when `backbone` is first read: torch asks here for what is not set yet."""
+        if name == "backbone":
+            self.load()
+        return super().__getattr__(name)
 
     def when_loaded(self, function: Callable[[TextEncoder], None]) -> None:
         """Has a function called with this encoder once its weights are in memory, which may be now.
 
         Args:
-            function: Such as one that shards them.
+            function: Called once, e.g. to shard them.
         """
         self._then = function
         if self.loaded:
             function(self)
-
-    def _build(self) -> nn.Module:
-        if self.adapter is not None:
-            raise UserError(
-                f"teacher '{self.model}': an adapter trains, and a teacher does not; leave teacher.adapter out"
-            )
-        # an empty buffer: it moves with .to(device), and so tells where weights that come later belong
-        self.register_buffer("_place", torch.empty(0), persistent=False)
-        if self.random_init:  # what random numbers give depends on when they are drawn: now, as for any encoder
-            outline = super()._build()
-        else:
-            outline = outline_backbone(self.model, self.folder, self.layers, self.rope_theta, self.dtype)
-        object.__setattr__(self, "outline", outline)
-        return outline
-
-    def _load(self) -> nn.Module:
-        backbone = super()._load().eval().requires_grad_(False)
-        return backbone if self._then is not None else backbone.to(self.device)  # shards go there one by one
-
-    def __getattr__(self, name: str) -> Any:
-        """Loads the backbone for whoever asks for it first; torch's modules come here for what they do not have yet."""
-        if name == "backbone" and not self.loaded:
-            with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # a run draws alike, loaded or not
-                self.backbone = self._load()
-                if self._then is not None:
-                    self._then(self)
-        return super().__getattr__(name)
 
     @property
     def loaded(self) -> bool:
@@ -123,11 +166,12 @@ class FrozenEncoder(TextEncoder):
         """All that its vectors hang on but the text, prompt and length; None for random weights, which no file holds."""
         if self.random_init:
             return None
+        own = type(self).pool
         return {
             "weights": weights_hash(self.folder),
             "config": config_hash(self.folder),
             "tokenizer": self.tokenizer.fingerprint(),
-            "pooling": self.pooling,
+            "pooling": self.pooling if own is TextEncoder.pool else f"{own.__module__}.{own.__qualname__}",
             "dim": self.dim,
             "layers": self.layers,
             "rope_theta": self.rope_theta,

@@ -10,7 +10,13 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_embed.batch import Tokens
 from lightning_embed.distributed.collectives import is_sharded, max_over_ranks
-from lightning_embed.encoders.backbone import checkpoint_each_layer, load_backbone, position_limit, require_rotary
+from lightning_embed.encoders.backbone import (
+    BackboneSettings,
+    checkpoint_each_layer,
+    load_backbone,
+    position_limit,
+    require_rotary,
+)
 from lightning_embed.encoders.chunks import CPU_FORWARD_COST, FORWARD_COST, plan_chunks
 from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_identity, is_adapters
 from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
@@ -79,53 +85,73 @@ class TextEncoder(Described, nn.Module):
     ) -> None:
         super().__init__()
         folder = locate(model)
-        said = read_settings(folder)
+        stored = read_settings(folder)
         self.model, self.folder = model, folder
-        self.pooling: Pooling = pooling or said.pooling or "mean"  # type: ignore[assignment]
+        self.pooling: Pooling = pooling or stored.pooling or "mean"  # type: ignore[assignment]
         self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
-        self._attention, self._dropout = attention, dropout
+        self.attention, self.dropout = attention, dropout
         self.checkpoint_layers, self.export_rope_theta, self.adapter = checkpoint_layers, export_rope_theta, adapter
-        shape = self._build()
-        config: Any = shape.config
+        shape = self.build_backbone()
         if export_rope_theta is not None:
-            require_rotary(config, model, "export_rope_theta")
-        prompts = said.prompts if prompts is None else prompts
-        limit = position_limit(shape)
-        wanted = max_length or said.max_length or limit or config.max_position_embeddings
-        if limit is not None and wanted > limit:
-            raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
-        self.tokenizer = TextTokenizer(folder, prompts, wanted, end_token=self.pooling == "last_token")
-        width = int(config.hidden_size)
-        if dim is not None and not 0 < dim <= width:
-            raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
-        self.dim = dim or said.dim or width
+            require_rotary(shape.config, model, "export_rope_theta")
+        prompts = stored.prompts if prompts is None else prompts
+        length = _checked_length(shape, max_length or stored.max_length, model)
+        self.tokenizer = TextTokenizer(folder, prompts, length, end_token=self.pooling == "last_token")
+        self.dim = _checked_dim(shape, dim, model) or stored.dim or _width(shape)
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
         self.base = None if adapter is None or random_init else base_identity(model, folder, layers)
 
-    def _load(self) -> nn.Module:
-        """The backbone with its weights."""
-        return load_backbone(
-            self.model,
-            self.folder,
-            self.layers,
-            self.rope_theta,
-            self.random_init,
-            self.dtype,
-            self._attention,
-            self._dropout,
+    @property
+    def backbone_settings(self) -> BackboneSettings:
+        """Which backbone `load_backbone` builds."""
+        return BackboneSettings(
+            model=self.model,
+            folder=self.folder,
+            layers=self.layers,
+            rope_theta=self.rope_theta,
+            random_init=self.random_init,
+            dtype=self.dtype,
+            attention=self.attention,
+            dropout=self.dropout,
         )
 
-    def _build(self) -> nn.Module:
-        """Makes the backbone, and returns what tells its sizes; `FrozenEncoder` puts the first off."""
-        self.backbone = self._load()
+    def load_backbone(self) -> nn.Module:
+        """The backbone with its weights; override it for a backbone that transformers' `AutoModel` does not build.
+
+        Returns:
+            A module with a transformers `config`, called with `input_ids` and `attention_mask`, whose output has `last_hidden_state`.
+        """
+        return load_backbone(self.backbone_settings)
+
+    def build_backbone(self) -> nn.Module:
+        """Sets `backbone`, with checkpointed layers and an adapter as asked for; the constructor calls it once.
+
+        Returns:
+            The module whose config and sizes the rest is made from: the backbone, or an outline where its weights are loaded later.
+        """
+        self.backbone = self.load_backbone()
         if self.checkpoint_layers:
             checkpoint_each_layer(self.backbone, self.model)
         if self.adapter is not None:
             attach(self.backbone, self.adapter, self.model)
         return self.backbone
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """One vector per text from the backbone's hidden states; override it for a pooling of your own.
+
+        An exported folder names one of the poolings of `pooling`, and its proof fails where the vectors differ from this one's.
+
+        Args:
+            hidden: (n, T, D), padded on the right; or (T, D), packed: the texts end to end, without padding.
+            lengths: (n,) tokens of each text, ≥ 1, on the device of `hidden`.
+
+        Returns:
+            (n, D), neither truncated nor normalised.
+        """
+        return (pool if hidden.dim() == 3 else pool_packed)(hidden, lengths, self.pooling)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -180,7 +206,7 @@ class TextEncoder(Described, nn.Module):
             return False
         key = (self.packing, device.type, compute_dtype(device, next(self.backbone.parameters()).dtype))
         if key not in self.proven:
-            self.proven[key] = proves(self.packing, self.backbone, self.pooling, self.tokenizer, self.model)
+            self.proven[key] = proves(self.packing, self.backbone, self.pool, self.tokenizer, self.model)
         return self.proven[key]
 
     def _encode_padded(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
@@ -191,13 +217,13 @@ class TextEncoder(Described, nn.Module):
         inside = place < lengths[:, None]
         padded = ids[(starts[:, None] + place).clamp(max=len(ids) - 1)].masked_fill(~inside, self.tokenizer.pad_id)
         hidden = self.backbone(input_ids=padded, attention_mask=inside.long() if ragged else None).last_hidden_state
-        return pool(hidden, lengths, self.pooling)[:, : self.dim]
+        return self.pool(hidden, lengths)[:, : self.dim]
 
     def _encode_packed(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """(n, dim) vectors of some texts, end to end in one row."""
         place = starts.repeat_interleave(lengths) + positions(lengths)
         hidden = run_packed(self.backbone, ids[place.to(ids.device)], lengths)
-        return pool_packed(hidden, lengths, self.pooling)[:, : self.dim]
+        return self.pool(hidden, lengths.to(hidden.device))[:, : self.dim]
 
     @torch.no_grad()
     def reference(self, tokens: Tokens) -> Tensor:
@@ -250,3 +276,21 @@ class TextEncoder(Described, nn.Module):
             tokens, _, _ = self.tokenizer(texts[start : start + batch_rows], role)
             parts.append(self.embed(tokens.to(self.device)).cpu())
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
+
+
+def _width(backbone: nn.Module) -> int:
+    return int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+
+def _checked_dim(backbone: nn.Module, dim: int | None, model: str) -> int | None:
+    if dim is not None and not 0 < dim <= _width(backbone):
+        raise UserError(f"model '{model}': dim must be from 1 to {_width(backbone)}, got {dim}")
+    return dim
+
+
+def _checked_length(backbone: nn.Module, wanted: int | None, model: str) -> int:
+    """Tokens after which a text is cut: those wanted, else the most that the backbone has positions for."""
+    limit = position_limit(backbone)
+    if wanted and limit is not None and wanted > limit:
+        raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
+    return int(wanted or limit or backbone.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]

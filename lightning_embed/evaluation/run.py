@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
     from lightning_embed.evaluation.metrics.quantize import Precision
+    from lightning_embed.evaluation.models import EvaluatedModel
     from lightning_embed.evaluation.reports.task_report import Evaluation, ScoredModel
+    from lightning_embed.evaluation.tasks.grid import GridResult
     from lightning_embed.evaluation.tasks.items import TaskItems
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary", "binary_rescore")
@@ -67,22 +69,14 @@ def evaluate(
     chosen = checked_precisions(precisions)
     _check_numbers(batch_size, shots, resamples)
     folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
-    from lightning_embed.evaluation.models import load_model, split_name
+    from lightning_embed.evaluation.models import load_model
     from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
-    from lightning_embed.evaluation.tasks.grid import cell_count, evaluate_grid, grid_dims
     from lightning_embed.evaluation.tasks.local import read_tasks
 
-    names = [split_name(spec)[0] for spec in models]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"models: two are called '{twice[0]}'; name one of them: OTHER=MODEL")
+    _check_names(models)
     read = read_tasks(tasks, shots)
     loaded = [load_model(spec, device, batch_size, config_of_checkpoint) for spec in models]
-    sizes = grid_dims(dims, loaded)
-    grids = {}
-    for model in loaded:
-        with _Bars(model.name, cell_count(sizes[model.name], chosen, len(read))) as bars:
-            grids[model.name] = evaluate_grid(model, read, sizes[model.name], chosen, kept, bars.on_texts, bars.on_cell)
+    grids = _grids(loaded, read, dims, chosen, kept)
     scored = [
         ScoredModel(m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
         for m, spec in zip(loaded, models, strict=True)
@@ -92,6 +86,33 @@ def evaluate(
     encoded = sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
     return evaluation
+
+
+def _check_names(models: list[str]) -> None:
+    from lightning_embed.evaluation.models import split_name
+
+    names = [split_name(spec)[0] for spec in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"models: two are called '{twice[0]}'; name one of them: OTHER=MODEL")
+
+
+def _grids(
+    models: Sequence[EvaluatedModel],
+    tasks: Sequence[AbsTask],
+    dims: list[int] | None,
+    precisions: Sequence[Precision],
+    cache: Path,
+) -> dict[str, GridResult]:
+    """Model -> what it scored, in every size and precision."""
+    from lightning_embed.evaluation.tasks.grid import cell_count, evaluate_grid, grid_dims
+
+    sizes, found = grid_dims(dims, models), {}
+    for model in models:
+        own = sizes[model.name]
+        with _Bars(model.name, cell_count(own, precisions, len(tasks))) as bars:
+            found[model.name] = evaluate_grid(model, tasks, own, precisions, cache, bars.on_texts, bars.on_cell)
+    return found
 
 
 def evaluation_of(

@@ -57,11 +57,7 @@ def run_recipe(
 
     prepared = prepare(data, sample, home / "data")
     chain = jobs(stages, home, prepared.folder, prepared.identity, steps, values, shared)
-    unknown = [name for name in only or [] if name not in {job.name for job in chain}]
-    if unknown:
-        raise UserError(f"only: there is no stage '{unknown[0]}'; known are {', '.join(job.name for job in chain)}")
-    wanted = [job for job in chain if only is None or job.name in only]
-    train(wanted, redo)
+    train(_chosen(chain, only), redo)
     finished = [job for job in chain if _finished(job)]
     if any(job.stage.task for job in finished):
         from lightning_embed.recipe.scoring import score
@@ -72,6 +68,14 @@ def run_recipe(
     from lightning_embed.recipe.exporting import export_adapters
 
     export_adapters(finished, home / "export")
+
+
+def _chosen(chain: Sequence[Job], only: list[str] | None) -> list[Job]:
+    known = [job.name for job in chain]
+    unknown = [name for name in only or [] if name not in known]
+    if unknown:
+        raise UserError(f"only: there is no stage '{unknown[0]}'; known are {', '.join(known)}")
+    return [job for job in chain if only is None or job.name in only]
 
 
 def train(chain: Sequence[Job], redo: bool) -> None:

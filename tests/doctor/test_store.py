@@ -45,7 +45,7 @@ def test_the_teacher_is_not_loaded(job: dict[str, Any], tmp_path: Path, monkeypa
     def fail(self: Any) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("lightning_embed.encoders.teacher.FrozenEncoder._load", fail)
+    monkeypatch.setattr("lightning_embed.encoders.teacher.FrozenEncoder.load_backbone", fail)
     assert found(job, tmp_path)["memory"]["teacher"] > 0
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def texts(lengths: list[int] = LENGTHS, seed: int = 0) -> Tokens:
     return Tokens(ids, torch.tensor(lengths))
 
 
-def parts(encoder: TextEncoder) -> tuple[nn.Module, Pooling, TextTokenizer]:
-    return encoder.backbone, encoder.pooling, encoder.tokenizer
+def parts(encoder: TextEncoder) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor], TextTokenizer]:
+    return encoder.backbone, encoder.pool, encoder.tokenizer
 
 
 def gradients(encoder: TextEncoder, vectors: Tensor) -> list[Tensor]:
@@ -234,6 +235,29 @@ def test_pooling_of_a_packed_row_is_that_of_padded_rows(pooling: Pooling) -> Non
     hidden = torch.randn(3, 4, 5, dtype=torch.float64)
     row = torch.cat([one[:n] for one, n in zip(hidden, lengths.tolist(), strict=True)])
     torch.testing.assert_close(pool_packed(row, lengths, pooling), pool(hidden, lengths, pooling))
+
+
+class Highest(TextEncoder):
+    """Pools by the greatest entry of all tokens."""
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        texts = (
+            hidden.split(lengths.tolist())
+            if hidden.dim() == 2
+            else [h[:n] for h, n in zip(hidden, lengths, strict=True)]
+        )
+        return torch.stack([text.amax(dim=0) for text in texts])
+
+
+def test_a_pooling_of_ones_own_serves_padded_and_packed_texts(folders: dict[str, str]) -> None:
+    encoder, tokens = Highest(folders["llama"], dim=5, dropout=0.0), texts()
+    wanted = [
+        encoder.backbone(input_ids=ids[None]).last_hidden_state[0].amax(dim=0)[:5]
+        for ids in tokens.ids.split(tokens.lengths.tolist())
+    ]
+    for packing in ("off", "on"):
+        encoder.packing = packing  # type: ignore[assignment]
+        torch.testing.assert_close(encoder(tokens), torch.stack(wanted), rtol=1e-5, atol=1e-5)
 
 
 def test_fit_packed_has_the_losses_of_fit_padded(

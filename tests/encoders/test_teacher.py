@@ -1,3 +1,4 @@
+import inspect
 import os
 import shutil
 from pathlib import Path
@@ -5,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
@@ -30,6 +33,49 @@ def test_it_gives_the_vectors_of_a_text_encoder_and_is_loaded_by_the_first(
     assert not frozen.loaded and not list(frozen.parameters())
     torch.testing.assert_close(frozen.encode(TEXTS), plain.encode(TEXTS), rtol=0, atol=0)
     assert frozen.loaded
+
+
+def test_its_settings_are_those_of_a_text_encoder_and_shard() -> None:
+    ours, theirs = (dict(inspect.signature(kind).parameters) for kind in (FrozenEncoder, TextEncoder))
+    assert ours.pop("shard").default is False
+    assert list(ours.items()) == list(theirs.items())
+
+
+class OwnBackbone(FrozenEncoder):
+    """Doubles the first weight of what is loaded."""
+
+    def load_backbone(self) -> nn.Module:
+        backbone = super().load_backbone()
+        with torch.no_grad():
+            next(backbone.parameters()).mul_(2)
+        return backbone
+
+
+def test_a_subclass_may_load_another_backbone_and_it_is_still_loaded_late(teacher: Path) -> None:
+    own, plain = OwnBackbone(str(teacher)), FrozenEncoder(str(teacher))
+    assert not own.loaded
+    own.load()
+    assert own.loaded and torch.equal(next(own.backbone.parameters()), 2 * next(plain.backbone.parameters()))
+
+
+class FirstAndLast(FrozenEncoder):
+    """A pooling of its own."""
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        return hidden[:, 0] + super().pool(hidden, lengths)
+
+
+def test_a_pooling_of_ones_own_changes_vectors_and_identity(teacher: Path) -> None:
+    own, plain = FirstAndLast(str(teacher), packing="off"), FrozenEncoder(str(teacher), packing="off")
+    assert not torch.allclose(own.encode(TEXTS), plain.encode(TEXTS), atol=1e-3)
+    mine, theirs = own.identity(), plain.identity()
+    assert mine is not None and theirs is not None
+    assert [key for key in mine if mine[key] != theirs[key]] == ["pooling"]
+
+
+def test_a_teacher_with_an_adapter_is_refused(teacher: Path) -> None:
+    with pytest.raises(UserError, match="an adapter trains, and a teacher does not"):
+        FrozenEncoder(str(teacher), adapter=Adapter())
 
 
 def test_it_stays_in_eval_mode_without_gradients(teacher: Path) -> None:

@@ -7,7 +7,7 @@ Two things are asked of texts in one row, whatever the backbone does inside:
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -19,10 +19,11 @@ from lightning_embed.distributed.collectives import is_sharded, rank
 from lightning_embed.encoders.packing.attention import HALF, NAME, compute_dtype
 from lightning_embed.encoders.packing.rows import run_packed
 from lightning_embed.errors import UserError
-from lightning_embed.heads import Pooling, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
 
 Packing = Literal["auto", "on", "off"]
+Pool = Callable[[Tensor, Tensor], Tensor]
+"""(n, T, D) padded or (T, D) packed hidden states and (n,) lengths -> (n, D) vectors."""
 EQUAL = 1e-4
 """Largest relative difference that counts as equal in float32, and between neighbours in any precision."""
 BOUNDS = {torch.float32: EQUAL, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -31,13 +32,13 @@ LENGTHS = (5, 150, 1, 80, 33)
 """Tokens of the proof's texts; the longest grows by a local layer's window, so that the window is seen."""
 
 
-def proves(setting: Packing, backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer, model: str) -> bool:
+def proves(setting: Packing, backbone: nn.Module, pool: Pool, tokenizer: TextTokenizer, model: str) -> bool:
     """Whether a backbone may be packed where it now is, in the type that it now computes in.
 
     Args:
         setting: `on` or `auto`.
         backbone: A transformers model on its device.
-        pooling: How its hidden states become vectors.
+        pool: Makes vectors of its hidden states, as `TextEncoder.pool` does.
         tokenizer: Its tokenizer.
         model: What the user wrote, for messages.
 
@@ -48,7 +49,7 @@ def proves(setting: Packing, backbone: nn.Module, pooling: Pooling, tokenizer: T
     dtype = compute_dtype(_device(backbone), weights)
     if setting == "auto" and dtype not in HALF:  # no kernel computes in float32
         return False
-    failure = refusal(backbone, pooling, tokenizer, model, list(dict.fromkeys([weights, dtype])))
+    failure = refusal(backbone, pool, tokenizer, model, list(dict.fromkeys([weights, dtype])))
     if failure and setting == "on":
         raise UserError(f"packing: on: {failure}; set packing: off")
     if failure and rank() == 0:
@@ -74,13 +75,13 @@ def _weights_dtype(backbone: nn.Module) -> torch.dtype:
 
 
 def refusal(
-    backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer, model: str, kinds: Sequence[torch.dtype]
+    backbone: nn.Module, pool: Pool, tokenizer: TextTokenizer, model: str, kinds: Sequence[torch.dtype]
 ) -> str | None:
     """Why a backbone must not be packed, with the difference; None where packing changes nothing.
 
     Args:
         backbone: A transformers model on its device.
-        pooling: How its hidden states become vectors.
+        pool: Makes vectors of its hidden states, as `TextEncoder.pool` does.
         tokenizer: Its tokenizer.
         model: What the user wrote, for messages.
         kinds: What it is to compute in: its weights' type first, which shows what the rounding of half precision would hide, then
@@ -93,7 +94,7 @@ def refusal(
         half = kind if kind in HALF else None
         try:
             with torch.autocast(_device(backbone).type, half, enabled=kind != kinds[0]):
-                single, neighbours = (error(backbone, pooling, tokenizer) for error in (packing_error, neighbour_error))
+                single, neighbours = (error(backbone, pool, tokenizer) for error in (packing_error, neighbour_error))
         except (
             RuntimeError,
             TypeError,
@@ -108,7 +109,7 @@ def refusal(
     return None
 
 
-def packing_error(backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer) -> float:
+def packing_error(backbone: nn.Module, pool: Pool, tokenizer: TextTokenizer) -> float:
     """The greatest relative difference between packed and single texts, of their vectors and of their gradients.
 
     The texts are a few ragged ones of random tokens, without dropout; the gradient is that of their token embeddings, and is looked
@@ -116,33 +117,33 @@ def packing_error(backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenize
 
     Args:
         backbone: A transformers model; its state, its gradients and its random numbers are left as they were.
-        pooling: How its hidden states become vectors.
+        pool: Makes vectors of its hidden states, as `TextEncoder.pool` does.
         tokenizer: Its tokenizer.
     """
     trains = any(p.requires_grad for p in backbone.parameters()) and not is_sharded(backbone)
     with _undisturbed(backbone), torch.set_grad_enabled(trains):
         ids, lengths = _texts(backbone, tokenizer)
-        packed = _vectors_and_gradients(backbone, pooling, ids, lengths, packed=True)
+        packed = _vectors_and_gradients(backbone, pool, ids, lengths, packed=True)
         singles = [
-            _vectors_and_gradients(backbone, pooling, one, torch.tensor([len(one)]), packed=False)[0]
+            _vectors_and_gradients(backbone, pool, one, torch.tensor([len(one)]), packed=False)[0]
             for one in ids.split(lengths.tolist())
         ]
     return max(_difference(p, s) for i, single in enumerate(singles) for p, s in zip(packed[i], single, strict=True))
 
 
-def neighbour_error(backbone: nn.Module, pooling: Pooling, tokenizer: TextTokenizer) -> float:
+def neighbour_error(backbone: nn.Module, pool: Pool, tokenizer: TextTokenizer) -> float:
     """The greatest relative change of a packed text's vector when every other text of the row gets other tokens.
 
     Args:
         backbone: A transformers model; it is left as it was.
-        pooling: How its hidden states become vectors.
+        pool: Makes vectors of its hidden states, as `TextEncoder.pool` does.
         tokenizer: Its tokenizer.
     """
     with _undisturbed(backbone), torch.no_grad():
         ids, lengths = _texts(backbone, tokenizer)
         changes = torch.arange(len(lengths)).repeat_interleave(lengths).to(ids.device) % 2 == 1
         rows = (ids, torch.where(changes, ids.flip(0), ids))
-        before, after = (_vectors_and_gradients(backbone, pooling, row, lengths, packed=True) for row in rows)
+        before, after = (_vectors_and_gradients(backbone, pool, row, lengths, packed=True) for row in rows)
     return max(_difference(after[i][0], before[i][0]) for i in range(0, len(lengths), 2))
 
 
@@ -174,7 +175,7 @@ def _undisturbed(backbone: nn.Module) -> Iterator[None]:
 
 
 def _vectors_and_gradients(
-    backbone: nn.Module, pooling: Pooling, ids: Tensor, lengths: Tensor, packed: bool
+    backbone: nn.Module, pool: Pool, ids: Tensor, lengths: Tensor, packed: bool
 ) -> list[list[Tensor]]:
     """Of each text its vector and, where gradients are on, the gradient of its token embeddings, in float32."""
     embedded: list[Tensor] = []
@@ -185,11 +186,8 @@ def _vectors_and_gradients(
 
     hook = backbone.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
     try:
-        if packed:
-            vectors = pool_packed(run_packed(backbone, ids, lengths), lengths, pooling)
-        else:
-            hidden = backbone(input_ids=ids[None]).last_hidden_state
-            vectors = pool(hidden, lengths.to(ids.device), pooling)
+        hidden = run_packed(backbone, ids, lengths) if packed else backbone(input_ids=ids[None]).last_hidden_state
+        vectors = pool(hidden, lengths.to(ids.device))
     finally:
         hook.remove()
     found = [[vector] for vector in vectors.detach().float()]

@@ -44,6 +44,18 @@ class Change(NamedTuple):
     """100 · (score − reference) / reference; NaN where the reference is 0."""
 
 
+def halved_dims(dim: int) -> list[int]:
+    """D and its halves, down to 32.
+
+    Args:
+        dim: D.
+    """
+    dims = [dim]
+    while dims[-1] // 2 >= 32:
+        dims.append(dims[-1] // 2)
+    return dims
+
+
 def robustness_grid(
     queries: Tensor,
     documents: Tensor,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_embed.compat.mteb import random_state, set_random_state
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 from lightning_embed.evaluation.tasks.items import Items, TaskItems, collect_items
@@ -55,10 +55,7 @@ def grid_dims(dims: Sequence[int] | None, models: Sequence[EvaluatedModel]) -> d
             raise UserError(
                 f"dims: model '{model.name}' has {model.dim} dims, so give 1 to {model.dim}, got {wrong[0]}"
             )
-        halves = [model.dim]
-        while halves[-1] // 2 >= 32:
-            halves.append(halves[-1] // 2)
-        sizes[model.name] = sorted({*(dims or halves), model.dim}, reverse=True)
+        sizes[model.name] = sorted({*(dims or halved_dims(model.dim)), model.dim}, reverse=True)
     return sizes
 
 

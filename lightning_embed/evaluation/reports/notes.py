@@ -1,0 +1,60 @@
+"""The sentences of a run's report that its tables have no column for."""
+
+from collections.abc import Mapping
+
+
+def averaged(earlier: int, last: int) -> str:
+    """The student was averaged.
+
+    Args:
+        earlier: The earlier step.
+        last: The last step.
+    """
+    return f"The student after is the average of its weights at steps {earlier:,} and {last:,}."
+
+
+def verified(least: float) -> str:
+    """The export was compared.
+
+    Args:
+        least: The least cosine.
+    """
+    return f"Loaded again in a new process, the exported model gives the same vectors (least cosine {least:.6f})."
+
+
+def other_theta(theta: float) -> str:
+    """The export has another θ than training had.
+
+    Args:
+        theta: `export_rope_theta`.
+    """
+    return f"The exported model has rope_theta {theta:g}; the scores are those of the θ of training."
+
+
+def adapter(weights: int, model: str) -> str:
+    """Only an adapter was trained.
+
+    Args:
+        weights: How many weights trained.
+        model: What the user calls the base.
+    """
+    return (
+        f"An adapter of {weights:,} weights was trained on {model}, which stayed as it is; "
+        "the exported model has it merged in."
+    )
+
+
+def cut_texts(cut: Mapping[str, tuple[int, int]], lengths: Mapping[str, int]) -> list[str]:
+    """A sentence for each source whose texts were cut.
+
+    Args:
+        cut: Source -> texts cut, and tokens lost.
+        lengths: Source -> tokens after which its texts were cut.
+    """
+    return [
+        f"{title}: {texts:,} texts were longer than max_length {lengths[title]} and cut; {lost:,} tokens were lost."
+        for title, (texts, lost) in cut.items()
+    ]
+
+
+TEACHER_WAS_STORED = "The teacher's vectors came from the store: it was not loaded, and its speed was not measured."
