@@ -19,7 +19,7 @@ COMMANDS = {
     "mine": "find hard negatives for pairs, as a source to train on",
     "recipe": "train a chain of stages, from pretrained weights to an adapter for each task, and score them",
 }
-TOOLS = ("average", "doctor", "evaluate", "export", "mine", "recipe")
+TOOLS = ("average", "cache", "doctor", "evaluate", "export", "mine", "recipe")
 """Commands with a module of their own in `cli`; the others are LightningCLI's, in `cli.fit`."""
 
 

@@ -1,69 +1,73 @@
-"""`cache`: its settings, which fill the store, and `--verify` and `--import`."""
+"""`python -m lightning_embed cache`: fills the teacher store, or does what `--verify` and `--import` ask for."""
 
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_embed.caching.fill import fill_store, summary
 from lightning_embed.caching.importing import import_vectors
-from lightning_embed.datamodules import EmbeddingDataModule
+from lightning_embed.cli.fit import JobCLI
+from lightning_embed.cli.fit import run as run_cli
 from lightning_embed.datamodules.teacher_store.lookup import OFF, store_folder
 from lightning_embed.datamodules.teacher_store.shard import shard_names
 from lightning_embed.datamodules.teacher_store.store import bad_shards, stored_teachers
-from lightning_embed.module import EmbeddingModule
 
 
-class CacheTrainer(L.Trainer):
-    """Gives the command its name and its settings, as LightningCLI asks for them: by a method of the trainer."""
+class CacheCLI(JobCLI):
+    """The command line of `fit`, which makes model, data and trainer as it does, and fills the store."""
 
-    def cache(
-        self,
-        model: EmbeddingModule,
-        datamodule: EmbeddingDataModule,
-        shard_texts: int = 16_384,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Run the teacher once over all texts of train, validation and test, and keep its vectors for `fit`.
+    about = "Run the teacher once over all texts of train, validation and test, and keep its vectors for `fit`."
 
-        Args:
-            model: Whose teacher runs.
-            datamodule: Whose texts it reads.
-            shard_texts: Texts after which a shard is written, which is done every minute too: what a kill can lose at most.
-            ckpt_path: Not used: the configuration of `fit` may name one.
-            weights_only: Not used.
-        """
-        fill_store(model, datamodule, self, shard_texts)
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds `fit`'s settings and the command's own."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--shard_texts",
+            type=int,
+            default=16_384,
+            help="Texts after which a shard is written, which is done every minute too: what a kill can lose at most.",
+        )
+        kind = str | None
+        parser.add_argument(
+            "--verify",
+            action="store_true",
+            help="Read every stored vector of every teacher and name the damaged shards (exit code 1 if there is one); change nothing.",
+        )
+        parser.add_argument(
+            "--import",
+            type=kind,
+            metavar="FILE",
+            help="Store given vectors, such as an API's, instead of running a teacher. FILE is Parquet with a column of texts and one of "
+            "vectors, or an (n, E) .npy with its n texts beside it: NAME.txt, one a line, or NAME.jsonl.",
+        )
+        parser.add_argument(
+            "--import_name", type=str, default="", help="What the teacher that gave the vectors is called."
+        )
+        parser.add_argument("--import_text", type=str, default="text", help="The column (or JSON key) of the texts.")
+        parser.add_argument("--import_vector", type=str, default="vector", help="The Parquet column of the vectors.")
+        parser.add_argument("--import_texts", type=kind, metavar="FILE", help="The texts of a .npy, if not beside it.")
+        parser.add_argument(
+            "--import_prompt", type=str, default="", help="What stood before each text when the vectors were made."
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Does what needs no model."""
+        if verify_or_import(self.config):
+            raise SystemExit(0)
+
+    def after_instantiate_classes(self) -> None:
+        """Fills the store."""
+        fill_store(self.model, self.datamodule, self.trainer, self.config.shard_texts)
 
 
-def add_options(parser: LightningArgumentParser) -> None:
-    """Adds the options of `cache`.
+def run(arguments: list[str]) -> None:
+    """Runs `cache`.
 
     Args:
-        parser: Its parser.
+        arguments: What follows its name.
     """
-    kind = str | None
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="Read every stored vector of every teacher and name the damaged shards (exit code 1 if there is one); change nothing.",
-    )
-    parser.add_argument(
-        "--import",
-        type=kind,
-        metavar="FILE",
-        help="Store given vectors, such as an API's, instead of running a teacher. FILE is Parquet with a column of texts and one of "
-        "vectors, or an (n, E) .npy with its n texts beside it: NAME.txt, one a line, or NAME.jsonl.",
-    )
-    parser.add_argument("--import_name", type=str, default="", help="What the teacher that gave the vectors is called.")
-    parser.add_argument("--import_text", type=str, default="text", help="The column (or JSON key) of the texts.")
-    parser.add_argument("--import_vector", type=str, default="vector", help="The Parquet column of the vectors.")
-    parser.add_argument("--import_texts", type=kind, metavar="FILE", help="The texts of a .npy, if not beside it.")
-    parser.add_argument(
-        "--import_prompt", type=str, default="", help="What stood before each text when the vectors were made."
-    )
+    run_cli(["cache", *arguments], CacheCLI)
 
 
 def verify_or_import(config: Any) -> bool:

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from lightning_embed.callbacks.loss_schedule import LossSchedule
-from lightning_embed.cli.fit import EmbedCLI
+from lightning_embed.cli.fit import JobCLI
 from lightning_embed.cli.fit import run as run_cli
 from lightning_embed.doctor.page import print_diagnosis
 from lightning_embed.doctor.run import Run, examine
@@ -20,27 +20,10 @@ from lightning_embed.errors import UserError
 from lightning_embed.utils.atomic import write_whole
 
 
-class DoctorTrainer(L.Trainer):
-    """Gives the command its name and `fit`'s settings; it is never made."""
-
-    def doctor(self, ckpt_path: str | None = None, weights_only: bool | None = None) -> None:
-        """Read a job's configuration and data, and say what they come to, without training.
-
-        Args:
-            ckpt_path: Not used: the configuration of `fit` may name one.
-            weights_only: Not used.
-        """
-
-
-class DoctorCLI(EmbedCLI):
+class DoctorCLI(JobCLI):
     """The command line of `fit`, which makes model and data as it does, but no trainer and no folder."""
 
-    trainer_type = DoctorTrainer
-
-    @classmethod
-    def subcommands(cls) -> dict[str, set[str]]:
-        """Only `doctor`."""
-        return {"doctor": set()}
+    about = "Read a job's configuration and data, and say what they come to, without training."
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds `fit`'s settings and `--json`."""
@@ -49,28 +32,23 @@ class DoctorCLI(EmbedCLI):
 
     def before_instantiate_classes(self) -> None:
         """Makes no logger."""
-        self.config[self.command].trainer.logger = None
+        self.config.trainer.logger = None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Makes none; what its callbacks say of the losses' weights counts."""
-        for callback in self.config_init[self.command].trainer.callbacks or []:
+        for callback in self.config_init.trainer.callbacks or []:
             if isinstance(callback, LossSchedule):
                 callback.setup(None, self.model, "fit")  # type: ignore[arg-type]  # it asks nothing of the trainer
-        return DoctorTrainer  # type: ignore[return-value]  # the class: LightningCLI looks for the command's name on it
+        return None  # type: ignore[return-value]
 
-    def doctor(self, **given: Any) -> None:
-        """Looks, prints, and raises `UserError` at what a source lacks; LightningCLI calls it in place of the trainer's.
-
-        Args:
-            given: Model, data and what the trainer's method takes; all of it is in `config` too.
-        """
-        settings = self.config[self.command]
-        run = run_of(settings.trainer)
+    def after_instantiate_classes(self) -> None:
+        """Looks, prints, and raises `UserError` at what a source lacks."""
+        run = run_of(self.config.trainer)
         with Console(stderr=True).status("reading") as status:
             found = examine(self.model, self.datamodule, run, lambda text: status.update(f"reading {text}"))
         print_diagnosis(found)
-        if settings.json is not None:
-            write_json(Path(settings.json), asdict(found))
+        if self.config.json is not None:
+            write_json(Path(self.config.json), asdict(found))
         for warning in found.warnings:
             print(f"warning: {warning}")
         self.model.check_sources(self.datamodule.given, run.max_steps)

@@ -1,4 +1,4 @@
-"""The command line of fit, cache, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
+"""The command line of fit, validate, test and predict: LightningCLI, one-line errors, and a folder for each run."""
 
 import logging
 import re
@@ -24,7 +24,6 @@ from lightning_embed.callbacks.defaults import TRAINER, trainer_defaults
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
-from lightning_embed.cli.cache import CacheTrainer, add_options, verify_or_import
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
@@ -50,14 +49,15 @@ class EmbedCLI(LightningCLI):
     """LightningCLI that builds only the command asked for, and gives every run its callbacks, loggers and folder."""
 
     command = "fit"
-    trainer_type: type[L.Trainer] = L.Trainer
+    about = ""
+    """What `--help` says that a command does that is no method of the trainer."""
     started: L.Trainer | None = None
     """The trainer of the command that runs."""
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
         """Only the command asked for: a parser costs a quarter of a second."""
-        return {cls.command: (LightningCLI.subcommands() | {"cache": {"model", "datamodule"}})[cls.command]}
+        return {cls.command: LightningCLI.subcommands()[cls.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses, after a checkpoint's settings or else the default job, and checks a given checkpoint before Lightning reads it."""
@@ -70,16 +70,14 @@ class EmbedCLI(LightningCLI):
             named = ["--config", str(first)] if base or not has_config(words) else []
             if not base and _gives_data(words):  # the default job with a user's data in place of its own
                 named += ["--data", "EmbeddingDataModule"]
-            self.config = parser.parse_args([self.command, *named, *words])
-        path = self.config.get(self.command, {}).get("ckpt_path")
+            self.config = parser.parse_args([*self.subcommands(), *named, *words])
+        path = self.config.get(self.command, self.config).get("ckpt_path")
         if path not in (None, "last", "best", "hpc", "registry"):
             self._require_usable(path)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
-        if self.command == "cache":
-            add_options(parser)
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             add_checkpoints(parser)
             parser.add_lightning_class_args(
@@ -96,10 +94,6 @@ class EmbedCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settles the run's folder, and what hangs on it; does what needs no model."""
         config = self.config[self.command]
-        if self.command == "cache":
-            if verify_or_import(config):
-                raise SystemExit(0)
-            return
         check_strategy(config.trainer.strategy, config.trainer.precision)
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
         config.trainer.default_root_dir = str(folder)
@@ -119,7 +113,7 @@ class EmbedCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with loggers in the run's folder, unless the configuration names its own."""
-        settings = self.config_init[self.command].trainer
+        settings = self.config_init.get(self.command, self.config_init).trainer
         defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
         # those of the checkpoints have settings, and so are made from them
         callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
@@ -136,6 +130,24 @@ class EmbedCLI(LightningCLI):
         type(self).started = trainer
         watch(trainer)
         return trainer
+
+
+class JobCLI(EmbedCLI):
+    """A command that takes `fit`'s settings and does something else with them, in `after_instantiate_classes`.
+
+    LightningCLI has subcommands for methods of the trainer alone, so here it only parses and builds: `run` is False.
+    """
+
+    @classmethod
+    def subcommands(cls) -> dict[str, set[str]]:
+        """None."""
+        return {}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds `fit`'s settings."""
+        super().add_arguments_to_parser(parser)
+        for name in ("ckpt_path", "weights_only"):
+            parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)  # not used, but known to `fit`
 
 
 LOUD = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
@@ -164,7 +176,7 @@ def ignore_warnings() -> None:
 @same_process()  # rank 0 tells the processes that it starts the run's folder by an environment variable
 @quiet(loggers=LOUD, level=logging.WARNING)
 def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
-    """Runs `fit`, `cache`, `validate`, `test` or `predict`.
+    """Runs `fit`, `validate`, `test` or `predict`, or the command of a `JobCLI`.
 
     Args:
         arguments: The command line, the command first.
@@ -179,10 +191,13 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
             cli(
                 EmbeddingModule,
                 EmbeddingDataModule,
-                trainer_class=CacheTrainer if command == "cache" else cli.trainer_type,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 parser_class=FitParser,
+                parser_kwargs={"prog": f"python -m lightning_embed {command}", "description": cli.about}
+                if cli.about
+                else {},
+                run=bool(cli.subcommands()),
                 auto_configure_optimizers=False,
                 save_config_callback=SaveConfig if command == "fit" else None,
                 save_config_kwargs={"save_to_log_dir": False},

@@ -36,7 +36,7 @@ class _Loader(DataLoader[TokenBatch]):
 
     def __iter__(self) -> Any:
         with same_process():  # the variable is for the workers alone
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
             return super().__iter__()
 
 

@@ -38,7 +38,7 @@ def state() -> dict[str, Any]:
         "filters": list(warnings.filters),
         "cell size": csv.field_size_limit(),
         "arguments": list(sys.argv),
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
     }
 
 
@@ -65,7 +65,7 @@ def before(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
             progress_bar_states.update({"_global": True, "huggingface_hub.snapshot_download": False})
             csv.field_size_limit(5000)
             warnings.simplefilter("error", ResourceWarning)
-            os.environ["TOKENIZERS_PARALLELISM"] = "true"
+            os.environ |= {"TOKENIZERS_PARALLELISM": "true", "LIGHTNING_EMBED_X": "1"}
         yield state()
         csv.field_size_limit(limit)
 
@@ -84,15 +84,15 @@ def data(teacher: Path, student: Path, pairs: Path, tmp_path: Path) -> None:
     from lightning_embed.encoders.text_encoder import TextEncoder
 
     rows = toy_pairs(20)
-    rows[3]["positive"] = "w1 " * 50_000  # longer than a cell may be by Python's own limit
+    rows[0]["positive"] = "w1 " * 50_000  # longer than a cell may be by Python's own limit
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
-    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [{**rows[0], "score": "?"}, *rows]))
+    (tmp_path / "array.json").write_text(json.dumps(rows))
     for name, separator in (("c.csv", ","), ("t.tsv", "\t")):
         with (tmp_path / name).open("w", newline="") as file:
             writer = csv.DictWriter(file, ["anchor", "positive"], delimiter=separator)
             writer.writeheader()
             writer.writerows(rows)
-    files = [pairs, *(tmp_path / name for name in ("p.parquet", "odd.jsonl", "c.csv", "t.tsv"))]
+    files = [pairs, *(tmp_path / name for name in ("p.parquet", "array.json", "c.csv", "t.tsv"))]
     module = EmbeddingDataModule([Source(path=str(file)) for file in files], global_batch_size=4, num_workers=2)
     module.tokenizers = {"student": TextEncoder(str(student)).tokenizer}
     module.setup("fit")
@@ -126,8 +126,8 @@ def test_what_a_user_calls_leaves_the_process_as_it_was(
     action: Callable[..., None], before: dict[str, Any], teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:
     action(teacher, student, pairs, tmp_path)
-    after = state()
-    assert {name: value for name, value in after.items() if value != before[name]} == {}
+    for name, value in state().items():
+        assert value == before[name], name
 
 
 def test_in_a_block_libraries_are_quiet_and_afterwards_they_are_not_even_if_it_fails() -> None:
@@ -151,8 +151,8 @@ def test_in_a_block_libraries_are_quiet_and_afterwards_they_are_not_even_if_it_f
 def test_a_bar_that_an_environment_variable_has_the_last_word_about_is_no_reason_for_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("datasets.utils.tqdm.HF_DATASETS_DISABLE_PROGRESS_BARS", False)
-    monkeypatch.setattr("huggingface_hub.utils.tqdm.HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(sys.modules["datasets.utils.tqdm"], "HF_DATASETS_DISABLE_PROGRESS_BARS", False)
+    monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with quiet("datasets", "transformers"):
