@@ -44,7 +44,7 @@ def fill_store(
             can lose.
 
     Raises:
-        UserError: If there is no teacher that could run, or no text.
+        UserError: If no teacher can run, or there are no texts.
     """
     if shard_texts < 1:
         raise UserError(f"shard_texts must be at least 1, got {shard_texts}")
@@ -85,10 +85,10 @@ def _fill_share(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingData
     if first:
         store.tidy()
         store.refresh()
-        said = f"{texts:,} texts, {texts - len(missing):,} of them stored already"
+        line = f"{texts:,} texts, {texts - len(missing):,} of them stored already"
         if len(missing):
-            said += f", {len(missing):,} encoded in {seconds:,.0f} s ({len(missing) / seconds:,.0f} texts/s)"
-        print(f"teacher store: {said}\nteacher store: {summary(store)}", flush=True)
+            line += f", {len(missing):,} encoded in {seconds:,.0f} s ({len(missing) / seconds:,.0f} texts/s)"
+        print(f"teacher store: {line}\nteacher store: {summary(store)}", flush=True)
     barrier()
 
 
@@ -110,7 +110,7 @@ def _encode_all(
             speed = done / (time.perf_counter() - start)
             progress.update(task, completed=done, speed=f"{speed:,.0f} texts/s")
     except (KeyboardInterrupt, Stopped):
-        print("\ninterrupted: what was encoded is being stored; the same command goes on from there", flush=True)
+        print("\ninterrupted: what was encoded is being stored; the same command resumes from there", flush=True)
         raise
     finally:
         writer.flush()

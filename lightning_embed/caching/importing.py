@@ -42,7 +42,7 @@ def read_given(file: Path, text: str, vector: str, texts: Path | None) -> Iterat
         UserError: If a file or column is missing or holds something else.
     """
     if not file.is_file():
-        raise UserError(f"--import: there is no file {file} (looked from {Path.cwd()})")
+        raise UserError(f"--import: no file {file} (looked from {Path.cwd()})")
     if file.suffix == ".parquet":
         return _parquet(file, text, vector)
     if file.suffix == ".npy":
@@ -66,7 +66,7 @@ def _parquet(file: Path, text: str, vector: str) -> Iterator[Batch]:
     schema = table.schema_arrow
     for option, column in (("--import_text", text), ("--import_vector", vector)):
         if column not in schema.names:
-            raise UserError(f"{file}: there is no column '{column}'; name one of {', '.join(schema.names)} by {option}")
+            raise UserError(f"{file}: no column '{column}'; name one of {', '.join(schema.names)} by {option}")
     if not (pa.types.is_string(schema.field(text).type) or pa.types.is_large_string(schema.field(text).type)):
         raise UserError(f"{file}: column '{text}' must hold texts, it holds {schema.field(text).type}")
     kind = schema.field(vector).type

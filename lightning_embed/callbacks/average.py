@@ -15,7 +15,7 @@ class AverageCheckpoints(L.Callback):
     """Ends a fit with the average of the last and an earlier checkpoint, which the report then scores and exports.
 
     Into the checkpoints' folder: `earlier.ckpt` (weights alone) at the earlier step, and `averaged.ckpt` at the end. `last.ckpt` keeps
-    the last weights, to go on from. A run that is killed goes on with what it has written: nothing is kept in memory.
+    the last weights, to resume from. A killed run resumes from what it has written: nothing is kept in memory.
 
     Args:
         earlier: The earlier step, at least 1, or a share of trainer.max_steps between 0 and 1; None: nothing is averaged.
@@ -56,7 +56,7 @@ class AverageCheckpoints(L.Callback):
         return step
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Looks whether a run that goes on behind the earlier step has its weights."""
+        """Checks that a run resumed after the earlier step has its weights."""
         self._stepped = trainer.global_step
         if self._off(trainer):
             return
@@ -65,7 +65,7 @@ class AverageCheckpoints(L.Callback):
             self._save(trainer, "earlier.ckpt")
         elif done > step and not file.exists():
             raise UserError(
-                f"average.earlier: the run goes on at step {done}, and the weights of step {step} were expected in {file}; "
+                f"average.earlier: the run resumes at step {done}, and the weights of step {step} were expected in {file}; "
                 "give a later step, or set average.earlier to null"
             )
 

@@ -119,14 +119,14 @@ class LastCheckpoint(Checkpoint):
                 failed = f"step {step} could not be saved ({first_line(error)}); "
         self._training = False
         if self._written:
-            said = (
+            line = (
                 f"{failed}{self._written} is of step {self._saved}: resume with the same command and --ckpt_path last"
             )
             if not isinstance(exception, Stopped | KeyboardInterrupt):
-                exception.add_note(said)
+                exception.add_note(line)
             elif trainer.is_global_zero:
                 by = signal.SIGINT if isinstance(exception, KeyboardInterrupt) else exception.number
-                print(f"stopped by {name_of(by)}: {said}", flush=True)
+                print(f"stopped by {name_of(by)}: {line}", flush=True)
 
     def _can_save(self, trainer: L.Trainer, exception: BaseException) -> bool:
         """Whether the weights are those of a whole step, worth resuming from, and no other rank is needed to save them."""

@@ -11,7 +11,7 @@ class LossSchedule(L.Callback):
 
         stages: {0: {distill: 1, nce: 0}, 10000: {distill: 0.5, nce: 1}}
 
-    It rewrites each loss's weight as a function of the step when training is set up, so it has no state: a resumed run stands in the
+    It rewrites each loss's weight as a function of the step when training is set up, so it has no state: a resumed run is in the
     right stage by itself. All losses are there from the start, so no parameter appears in mid-run.
 
     Args:
@@ -29,7 +29,7 @@ class LossSchedule(L.Callback):
             for name, weight in weights.items():
                 if name not in pl_module.terms:
                     raise UserError(
-                        f"LossSchedule, step {step}: there is no loss '{name}'; there are {', '.join(pl_module.terms)}"
+                        f"LossSchedule, step {step}: no loss '{name}'; known are {', '.join(pl_module.terms)}"
                     )
                 term = pl_module.terms[name]
                 before = term.weight if isinstance(term.weight, dict) else {0: term.weight}

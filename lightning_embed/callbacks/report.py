@@ -131,9 +131,9 @@ class Report(L.Callback):
         artefacts = {"checkpoint": f"{checkpoints_folder(trainer)}/{LAST}"}
         if averages:
             artefacts["averaged checkpoint"] = averages[-1].saved
-        said = [notes.averaged(*average.steps) for average in averages]
+        lines = [notes.averaged(*average.steps) for average in averages]
         if self.export:
-            said += _export(student, projection, folder, held_out_anchors(data, VERIFIED_TEXTS))
+            lines += _export(student, projection, folder, held_out_anchors(data, VERIFIED_TEXTS))
         exported = str(folder / "model") if self.export else ""
         student.to(module.device)  # the copy of a sharded one is in main memory
         texts = held_out_anchors(data, SPEED_TEXTS)
@@ -144,7 +144,7 @@ class Report(L.Callback):
             metric=METRIC,
             artefacts=artefacts,
             exported=exported,
-            notes=said + self._notes(module, data),
+            notes=lines + self._notes(module, data),
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         print_report(write_report(report, folder, curves[-1] if curves else None, scores.teacher_validation))

@@ -49,7 +49,7 @@ class TaskGrid(L.Callback):
         self._read: list[Any] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Reads the tasks, so that a missing file is told before training starts."""
+        """Reads the tasks, so that a missing file is reported before training starts."""
         if stage == "fit" and not self._read:
             from lightning_embed.evaluation.tasks.local import read_tasks
 

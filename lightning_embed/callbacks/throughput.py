@@ -45,7 +45,7 @@ class Throughput(L.Callback):
         self.since = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notes where the run begins, or goes on."""
+        """Notes where the run begins or resumes."""
         self._measured, self._first = False, trainer.global_step + 1
         self._begin()
 

@@ -87,7 +87,7 @@ def average_with(module: nn.Module, earlier: Mapping[str, Tensor], source: Path)
 
 
 STATES = ("optimizer_states", "lr_schedulers", "callbacks")
-"""What a training goes on with, and an average has not."""
+"""What training resumes from, and an average does not have."""
 
 
 def average_checkpoints(checkpoints: list[str], out: str, overwrite: bool = False) -> None:

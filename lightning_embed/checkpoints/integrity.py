@@ -66,21 +66,21 @@ def require_whole(path: Path) -> None:
         path: A file, or the folder of a sharded checkpoint.
     """
     there = path.exists()
-    said = flaw(path) if there else None
-    if there and said is None:
+    reason = flaw(path) if there else None
+    if there and reason is None:
         return
     other = newest_whole(path.parent, path)
     instead = f"; take {other}, the newest whole one in its folder" if other else ""
     if not there:
-        raise UserError(f"{path}: there is no such checkpoint{instead}")
+        raise UserError(f"{path}: no such checkpoint{instead}")
     raise UserError(
-        f"{path}: not a checkpoint that can be read, it may have been cut short ({said})"
-        f"{instead or '; there is no whole one in its folder'}"
+        f"{path}: not a checkpoint that can be read, it may have been cut short ({reason})"
+        f"{instead or '; its folder holds no whole one'}"
     )
 
 
 def require_training_state(path: Path) -> None:
-    """Raises `UserError` for a checkpoint of weights alone, from which no training can go on.
+    """Raises `UserError` for a checkpoint of weights alone, from which training cannot resume.
 
     Args:
         path: A whole checkpoint.
@@ -90,5 +90,5 @@ def require_training_state(path: Path) -> None:
     found = torch.load(path / META if path.is_dir() else path, map_location="cpu", weights_only=True, mmap=True)
     if "optimizer_states" not in found:
         raise UserError(
-            f"{path}: holds weights alone, with which test, predict, export and evaluate work; a fit goes on from last.ckpt"
+            f"{path}: holds weights alone, with which test, predict, export and evaluate work; a fit resumes from last.ckpt"
         )

@@ -40,4 +40,4 @@ def run(arguments: list[str]) -> None:
     Args:
         arguments: What follows its name.
     """
-    run_function(parser(), evaluate, arguments, "the same command goes on where it was")
+    run_function(parser(), evaluate, arguments, "the same command resumes it")

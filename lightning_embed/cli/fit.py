@@ -92,7 +92,7 @@ class EmbedCLI(LightningCLI):
             parser.add_lightning_class_args(PredictionWriter, "output")
 
     def before_instantiate_classes(self) -> None:
-        """Settles the run's folder, and what hangs on it; does what needs no model."""
+        """Chooses the run's folder and the settings that depend on it; does what needs no model."""
         config = self.config[self.command]
         check_strategy(config.trainer.strategy, config.trainer.precision)
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
@@ -234,7 +234,7 @@ def _gives_data(words: Sequence[str]) -> bool:
 
 
 def _where(error: BaseException | None) -> str:
-    """The function of ours in which the machine refused something, for a message."""
+    """The innermost function of this package in which the operating system raised an error, for a message."""
     frames = [
         f for f in traceback.extract_tb(error.__traceback__ if error else None) if "lightning_embed" in f.filename
     ]

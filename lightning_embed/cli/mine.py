@@ -55,4 +55,4 @@ def run(arguments: list[str]) -> None:
         finally:
             companions.stop()
 
-    run_function(parser(), shared, arguments, "the same command goes on where it was")
+    run_function(parser(), shared, arguments, "the same command resumes it")

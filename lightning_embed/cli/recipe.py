@@ -25,4 +25,4 @@ def run(arguments: list[str]) -> None:
         arguments: What follows its name: the chain's file, and settings that count more than what it says.
     """
     first = [] if not arguments or arguments[0].startswith("-") else ["--config", arguments[0]]
-    run_function(parser(), run_recipe, first + arguments[len(first) // 2 :], "the same command goes on where it was")
+    run_function(parser(), run_recipe, first + arguments[len(first) // 2 :], "the same command resumes it")

@@ -12,7 +12,7 @@ from lightning_embed.errors import UserError
 
 
 def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
-    """The folder of this run: a new one for a new fit, the latest one to go on in.
+    """The folder of this run: a new one for a new fit, the latest one to resume.
 
     Args:
         given: trainer.default_root_dir; None: runs/run.

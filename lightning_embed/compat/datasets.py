@@ -12,7 +12,7 @@ STATE, DATA_FILES = "state.json", "_data_files"
 
 
 def cache_folder() -> Path:
-    """Where datasets keeps what it converts, as its environment variables say; tables that are made here stand beside it.
+    """Where datasets keeps what it converts, as its environment variables say; tables that are made here lie beside it.
 
     Without it they would be made again in another place, and removing datasets' cache would leave them there.
     """

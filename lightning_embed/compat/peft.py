@@ -12,7 +12,7 @@ from torch import nn
 ADAPTER_WEIGHT = ".lora_"
 """Part of the name of an adapter's weights in a model's state dict, and of no other's: tells what a checkpoint of an adapter holds."""
 FILE_PREFIX = "base_model.model."
-"""What stands before the names of weights in adapter_model.safetensors; without it peft would find none of them."""
+"""The prefix of the names of weights in adapter_model.safetensors; without it peft would find none of them."""
 
 
 @contextmanager

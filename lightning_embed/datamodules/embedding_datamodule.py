@@ -209,7 +209,7 @@ class EmbeddingDataModule(L.LightningDataModule):
 
     @property
     def signature(self) -> dict[str, Any]:
-        """What must be the same when a run goes on, for it to read the same rows."""
+        """What must not change when a run resumes, for it to read the same rows."""
         plan = self.plan
         return {
             "rows": list(plan.sizes),
@@ -254,7 +254,7 @@ class EmbeddingDataModule(L.LightningDataModule):
             if then != now:
                 changed = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key])
                 raise UserError(
-                    f"the checkpoint was made with other data or batches ({changed[:200]}): go on with the same, or start anew "
+                    f"the checkpoint was made with other data or batches ({changed[:200]}): resume with the same, or start again "
                     "from its weights"
                 )
         self._started = True

@@ -38,9 +38,9 @@ def spread(keys: Sequence[frozenset[int]], batch_size: int, batches: int) -> lis
 
 
 class NoDuplicates:
-    """The plan's batches with rows moved between near batches of the same source, so that no text stands in a batch twice.
+    """The plan's batches with rows moved between near batches of the same source, so that no text is in a batch twice.
 
-    The batches of a source are taken 32 at a time and their rows dealt out anew (`spread`): nothing but the plan and the texts decides,
+    The batches of a source are taken 32 at a time and their rows dealt out again (`spread`): nothing but the plan and the texts decides,
     so a run resumes exactly. Rows that fit into none of the 32 are left out of this epoch, and their batch is smaller.
 
     Args:

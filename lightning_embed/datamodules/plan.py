@@ -1,10 +1,10 @@
 """The plan: which rows are step k, as a pure function of (seed, k).
 
-Nothing is drawn and nothing is kept: a run that was killed goes on at any step, in no time, with any number of workers or ranks, and
+Nothing is drawn and nothing is kept: a killed run resumes at any step, at once, with any number of workers or ranks, and
 reads the same rows in the same order. Shuffles are real permutations of the whole, computed element by element.
 
 An epoch of the plan gives each source a number of turns (`datamodules.mixture`), in shuffled order. A source's turns run through its
-batches one after the other, shuffled anew each time that all of them were read: its own epochs, which end when its rows do.
+batches one after the other, reshuffled each time that all of them were read: its own epochs, which end when its rows do.
 """
 
 from dataclasses import dataclass

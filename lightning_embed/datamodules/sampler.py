@@ -16,7 +16,7 @@ class StepSampler(DistributedSampler[int]):
 
     Args:
         per_epoch: Steps of an epoch.
-        done: Tells how many steps are done, through all epochs; None: evaluation, which starts anew each time.
+        done: Tells how many steps are done, through all epochs; None: evaluation, which starts from the beginning each time.
     """
 
     def __init__(self, per_epoch: int, done: Callable[[], int] | None = None) -> None:

@@ -6,7 +6,7 @@
     lost.npy      (n,) how many were cut off it
     ids.bin       (T,) int32 token ids of all texts
 
-All are memory-mapped. The folder's name stands for the source, the tokenizer, its prompts and its limit: what changes is made anew.
+All are memory-mapped. The folder's name is a hash of the source, the tokenizer, its prompts and its limit: after a change it is made again.
 """
 
 from collections.abc import Iterable, Sequence

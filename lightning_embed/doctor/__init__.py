@@ -1,4 +1,4 @@
-"""The doctor: what a configuration and its data come to, told before anything is trained."""
+"""The doctor: what a configuration and its data amount to, reported before anything is trained."""
 
 from lightning_embed.doctor.facts import Diagnosis
 from lightning_embed.doctor.page import print_diagnosis

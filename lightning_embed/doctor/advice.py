@@ -56,9 +56,9 @@ def source_advice(source: SourceFacts) -> Iterable[str]:
         ),
     )
     many_rows = repeats.row > REPEATED_ROWS * repeats.rows
-    for what, count, most, said in shares:
+    for what, count, most, fault in shares:
         if count > most * repeats.rows and not (what == "anchor" and many_rows):
-            yield f"{name}: {count:,} of {repeats.rows:,} {said}"
+            yield f"{name}: {count:,} of {repeats.rows:,} {fault}"
     if source.tiny_classes:
         yield (
             f"{name}: {source.tiny_classes} of {source.classes} labels have fewer than 5 rows, so that their rows meet the same few "

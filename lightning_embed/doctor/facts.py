@@ -23,7 +23,7 @@ class RoleFacts:
     least: int
     median: int
     most_of_them: int
-    """Tokens of the text that 95 % are no longer than."""
+    """95th percentile of the texts' lengths, in tokens."""
     most: int
     max_length: int
     """Tokens after which they are cut."""

@@ -192,7 +192,7 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
 
     Args:
         backbone: The model to take from.
-        layers: Indices from 0, in the order that they are to stand in.
+        layers: Indices from 0, in their new order.
         model: What the user wrote, for messages.
 
     Raises:

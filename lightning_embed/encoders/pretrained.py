@@ -33,7 +33,7 @@ def locate(model: str) -> Path:
             fetched unless it is in the local cache.
 
     Raises:
-        UserError: If there is no such folder, package or id.
+        UserError: If the folder, package or id does not exist.
     """
     if model.startswith(PIP):
         return _in_package(model.removeprefix(PIP))
@@ -43,7 +43,7 @@ def locate(model: str) -> Path:
             raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
         return folder
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise UserError(f"model '{model}': there is no such folder; give a folder, a Hugging Face id or pip:PACKAGE")
+        raise UserError(f"model '{model}': no such folder; give a folder, a Hugging Face id or pip:PACKAGE")
     return _from_hub(model)
 
 

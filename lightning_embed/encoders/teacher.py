@@ -163,7 +163,7 @@ class FrozenEncoder(TextEncoder):
         return self.tokenizer.max_length
 
     def identity(self) -> dict[str, Any] | None:
-        """All that its vectors hang on but the text, prompt and length; None for random weights, which no file holds."""
+        """Everything its vectors depend on besides the text, prompt and length; None for random weights, which no file holds."""
         if self.random_init:
             return None
         own = type(self).pool

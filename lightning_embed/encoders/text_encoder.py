@@ -49,7 +49,7 @@ class TextEncoder(Described, nn.Module):
         attention: transformers' attention implementation (`sdpa`, `eager`, `flash_attention_2`); None: its default.
         dropout: Probability of every dropout in training; None: the model's own.
         max_tokens: Token budget (with padding) of one forward; a single text may exceed it.
-        packing: `on`: texts stand end to end in one row, without padding, their boundaries kept; refused, with the difference printed,
+        packing: `on`: texts are laid end to end in one row, without padding, their boundaries kept; refused, with the difference printed,
             where that changes the vectors (MPNet's). `off`: padded chunks. `auto`: packed where a GPU has a kernel for it and packed
             texts have been shown equal to single ones on this very model, else padded chunks; on a CPU, `on` pays without dropout.
         checkpoint_chunks: Keeps no activations and computes each chunk again in the backward pass: the memory of one chunk for any
@@ -192,7 +192,7 @@ class TextEncoder(Described, nn.Module):
         cost = CPU_FORWARD_COST if tokens.ids.device.type == "cpu" else FORWARD_COST
         listed = lengths.tolist()
         plan = plan_rows(listed, self.max_tokens) if packed else plan_chunks(listed, self.max_tokens, cost)
-        # Ranks that share weights meet in every forward: one with fewer goes on with a token that counts for nothing.
+        # Ranks that share weights meet in every forward: one with fewer runs dummy forwards of one token, whose output is dropped.
         forwards = max(1, max_over_ranks(len(plan), tokens.ids.device) if is_sharded(self) else len(plan))
         parts = [run(tokens.ids, starts[order[rows]], lengths[rows]) for rows in plan]
         nothing, one = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)
@@ -265,7 +265,7 @@ class TextEncoder(Described, nn.Module):
 
         Args:
             texts: n texts.
-            role: `query` or `document`: which prompt stands before them.
+            role: `query` or `document`: which prompt precedes them.
             batch_rows: Texts that are tokenised and sorted together.
 
         Returns:

@@ -25,7 +25,7 @@ from lightning_embed.utils.quiet import quiet
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 LEAST_COSINE_INT8 = 0.9
-"""Below this an int8 graph is taken for broken; what it costs above is told, and for the user to judge."""
+"""Below this an int8 graph counts as broken; above it, what it costs is reported for the user to judge."""
 FLOAT, INT8 = "onnx/model.onnx", "onnx/model_int8.onnx"
 
 

@@ -36,7 +36,7 @@ def read_student(path: Path, config: Path | None) -> Student:
     if path.is_dir() and (path / "config.json").is_file():
         return Student(TextEncoder(str(path)).eval())
     if not is_checkpoint(path):
-        raise UserError(f"{path}: there is no such checkpoint, nor a model's folder with a config.json")
+        raise UserError(f"{path}: neither a checkpoint nor a model's folder with a config.json")
     home = path.resolve().parent
     run_folder = home.parent if home.name == "checkpoints" else home
     return Student(load_student(path, config), run_settings(path, config), run_folder, path)

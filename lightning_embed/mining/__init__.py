@@ -2,7 +2,7 @@
 
     source -> pairs (unique texts, who belongs to whom) -> vectors -> candidates -> rules -> a source with negatives
 
-Each step is a function of numbers; what takes long (vectors, candidates) is kept on disk block by block, so that a killed run goes on
+Each step is a function of numbers; what takes long (vectors, candidates) is kept on disk block by block, so that a killed run resumes
 and any number of processes share the work.
 """
 

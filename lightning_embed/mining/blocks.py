@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class Blocks:
     """A matrix in a file, beside a file that has a byte for each block of rows: 1 once the block is written.
 
-    Several processes write their blocks into the one file as it grows, so it is no file that is put in place whole (utils.atomic).
+    Several processes write their blocks into the one file as it grows, so it cannot be written atomically (utils.atomic).
 
     A process that is killed leaves whole blocks, and at most one that is not marked and is written again.
 

@@ -43,10 +43,10 @@ class Column:
 
 
 class Texts:
-    """Different texts, known by where they stand first; they stay on disk.
+    """Distinct texts, each kept as the place of its first occurrence; the texts stay on disk.
 
     Args:
-        columns: Where they may stand.
+        columns: The columns that hold them.
         keys: (n,) hash of each text.
         places: (n, 3) column, row and item of each.
     """
@@ -132,7 +132,7 @@ class Pairs:
     positive: NDArray[np.int64]
     """(P,) its document."""
     row: NDArray[np.int64]
-    """(P,) the source's row that it stands in first."""
+    """(P,) the source's row in which it first occurs."""
     own: NDArray[np.int64]
     """(A,) the document that has the anchor's very text; -1 if none has."""
     most_positives: int

@@ -41,7 +41,7 @@ class Companions:
         for number, process in enumerate(self._started, start=1):
             if process.exitcode not in (None, 0):
                 raise UserError(
-                    f"process {number} of {self.shards} ended with code {process.exitcode}; the same command goes on from here"
+                    f"process {number} of {self.shards} ended with code {process.exitcode}; the same command resumes from here"
                 )
 
     def stop(self) -> None:

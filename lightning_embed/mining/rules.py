@@ -94,7 +94,7 @@ class Choice(NamedTuple):
     places: NDArray[np.int64]
     """(n, num_negatives) which candidates are negatives, the highest score first; -1 where one is lacking."""
     fates: NDArray[np.int8]
-    """(n, k) index into `FATES`; -1 where there is no candidate."""
+    """(n, k) index into `FATES`; -1 where a candidate is missing."""
 
 
 def choose(

@@ -143,25 +143,25 @@ def _sorted(scores: NDArray[np.float32], ids: NDArray[np.integer]) -> tuple[NDAr
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1).astype(np.int32)
 
 
-def build(plan: IndexPlan, vectors: NDArray[Any], file: Path, told: Callable[[str, float], None]) -> None:
+def build(plan: IndexPlan, vectors: NDArray[Any], file: Path, report: Callable[[str, float], None]) -> None:
     """Builds an index and writes it to a file, whole or not at all.
 
     Args:
         plan: Which index.
         vectors: (C, D), memory-mapped.
         file: Where it goes.
-        told: Is told what is done and which share of it is behind.
+        report: Called with what is being done and the share of it that is done.
     """
     import faiss
 
-    told("training the index", 0.0)
+    report("training the index", 0.0)
     index: Any = faiss.index_factory(vectors.shape[1], plan.factory, faiss.METRIC_INNER_PRODUCT)
     if plan.kind == "ivf":
         index.cp.spherical = True
     chosen = np.sort(np.random.default_rng(0).choice(len(vectors), plan.trained, replace=False))
     index.train(np.ascontiguousarray(vectors[chosen], dtype=np.float32))
     for start in range(0, len(vectors), READ // 4):
-        told("filling the index", start / len(vectors))
+        report("filling the index", start / len(vectors))
         index.add(np.ascontiguousarray(vectors[start : start + READ // 4], dtype=np.float32))
     with whole_file(file) as partial:
         faiss.write_index(index, str(partial))

@@ -1,6 +1,6 @@
 """The stages of mining: vectors, candidates, a cross-encoder's scores, the choice.
 
-All but the choice are made block by block in the work folder and go on where they were.
+All but the choice are made block by block in the work folder, and resume there.
 """
 
 import json
@@ -38,7 +38,7 @@ class Candidates:
     positive_scores: NDArray[np.float32]
     """(P,) score of each pair."""
     stamp: str
-    """What they hang on."""
+    """Fingerprint of everything that they depend on."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, reca
     if work.first and not file.exists():
         with progress() as bar:
             task = bar.add_task("index", total=len(documents))
-            search.build(plan, documents, file, lambda said, done: _tell(bar, task, said, done, len(documents)))
+            search.build(plan, documents, file, lambda step, done: _tell(bar, task, step, done, len(documents)))
     work.wait_for(file)
     index = search.load(file)
     found = search.approximate(index, documents)
@@ -154,8 +154,8 @@ def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, reca
     return found
 
 
-def _tell(bar: Any, task: Any, said: str, done: float, total: int) -> None:
-    bar.update(task, description=said, completed=int(done * total))
+def _tell(bar: Any, task: Any, step: str, done: float, total: int) -> None:
+    bar.update(task, description=step, completed=int(done * total))
 
 
 def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -> Candidates | None:
@@ -166,7 +166,7 @@ def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -
         pairs: The pairs.
         found: The candidates by the vectors.
         rate: The cross-encoder.
-        stamp: What its scores hang on.
+        stamp: Fingerprint of everything its scores depend on.
 
     Returns:
         None for a process that has nothing more to do.

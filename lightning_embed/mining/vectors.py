@@ -75,7 +75,7 @@ def title(teacher: FrozenEncoder | StoredTeacher) -> str:
 
 
 def identity(teacher: FrozenEncoder | StoredTeacher) -> str:
-    """A hash of what a teacher's vectors hang on, but for the texts.
+    """A hash of everything a teacher's vectors depend on besides the texts.
 
     Args:
         teacher: The teacher.

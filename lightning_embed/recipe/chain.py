@@ -22,7 +22,7 @@ else:  # on the command line a file that exists, relative to the chain's
     from jsonargparse.typing import Path_fr as File
 
 AFTER, DATA = "after", "data"
-"""Names that stand for folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
+"""Names that are replaced by folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
 SEEDS = {"seed", "seed_everything"}
 """Settings in which repeats of a stage differ."""
 STEP_SETTINGS = {
@@ -33,7 +33,7 @@ STEP_SETTINGS = {
     "total_steps",
     "every_n_steps",
 }
-"""Settings that count steps, wherever they stand in a configuration."""
+"""Settings that count steps, at any depth of a configuration."""
 
 
 @dataclass
@@ -154,14 +154,14 @@ def jobs(
     Args:
         stages: As the chain's file has them.
         folder: Of the chain: each stage has its own in it.
-        data: What `$data` stands for.
+        data: The folder that replaces `$data`.
         data_identity: Changes with what it holds.
         steps: Every number of steps is multiplied by this.
-        values: Name -> what `$name` stands for in the configurations.
+        values: Name -> what replaces `$name` in the configurations.
         shared: Settings of `fit` that each stage has unless its own file says otherwise.
 
     Raises:
-        UserError: As `order`; or a configuration cannot be read, or has a name that stands for nothing.
+        UserError: As `order`; or a configuration cannot be read, or has a `$name` without a value.
     """
     if not 0 < steps < float("inf"):
         raise UserError(f"steps: the factor must be above 0, got {steps}")
@@ -213,11 +213,11 @@ def replaced(value: Any, known: Mapping[str, Any], stage: str) -> Any:
 
     Args:
         value: The configuration, or a part of it.
-        known: Name -> what it stands for.
+        known: Name -> its value.
         stage: Of which stage, for messages.
 
     Raises:
-        UserError: A name stands for nothing.
+        UserError: A `$name` has no value.
     """
     if isinstance(value, Mapping):
         return {key: replaced(one, known, stage) for key, one in value.items()}
@@ -235,7 +235,7 @@ def replaced(value: Any, known: Mapping[str, Any], stage: str) -> Any:
                 f"stage '{stage}': its configuration has $after, but the chain says no `after` for it"
             ) from None
         names = ", ".join(f"${name}" for name in known)
-        raise UserError(f"stage '{stage}': '{value}' has a name that stands for nothing; known are {names}") from None
+        raise UserError(f"stage '{stage}': '{value}' has a name without a value; known are {names}") from None
 
 
 def scaled(settings: Any, factor: float) -> Any:
@@ -262,7 +262,7 @@ def flat(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
     Args:
         settings: The configuration, or a part of it.
-        path: Where that stands.
+        path: Where it is in the configuration.
     """
     if isinstance(settings, Mapping) and settings:
         for key, value in settings.items():
@@ -272,7 +272,7 @@ def flat(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is said differently: `trainer.max_steps 100 -> 200`.
+    """The settings that differ: `trainer.max_steps 100 -> 200`.
 
     Args:
         then: A configuration.

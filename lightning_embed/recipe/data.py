@@ -39,13 +39,13 @@ class Prepared:
     """A folder of data."""
 
     folder: Path
-    """What `$data` stands for."""
+    """The folder that replaces `$data`."""
     identity: str
     """Changes with what it holds."""
 
 
 def prepare(data: str, sample: int | None, folder: Path) -> Prepared:
-    """The folder that `$data` stands for: a user's own as it is, or one made of samples.
+    """The folder that replaces `$data`: a user's own as it is, or one made of samples.
 
     Args:
         data: `python-docs`, or a folder.
@@ -64,9 +64,9 @@ def prepare(data: str, sample: int | None, folder: Path) -> Prepared:
         return Prepared(Path(source), source)
     if sample < 20:
         raise UserError(f"sample: at least 20 rows are needed, got {sample}")
-    asked, said = {"data": source, "sample": sample}, folder / "data.json"
+    asked, record = {"data": source, "sample": sample}, folder / "data.json"
     try:
-        made = json.loads(said.read_text(encoding="utf-8"))
+        made = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         made = None
     if made is None:
@@ -196,8 +196,8 @@ def _write(rows: Mapping[str, Mapping[str, Rows]], folder: Path, asked: dict[str
         raise UserError(
             f"{folder}: the data cannot be written there ({error.strerror}); give another --folder"
         ) from None
-    told = "; ".join(f"{kind} {own['train']:,} and {own['test']:,}" for kind, own in counts.items())
-    print(f"data in {folder}, to train and to test: {told}", file=sys.stderr, flush=True)
+    sizes = "; ".join(f"{kind} {own['train']:,} and {own['test']:,}" for kind, own in counts.items())
+    print(f"data in {folder}, to train and to test: {sizes}", file=sys.stderr, flush=True)
     return contents
 
 

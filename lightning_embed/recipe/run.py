@@ -35,13 +35,13 @@ def run_recipe(
     Args:
         stages: The chain, in order.
         folder: Where everything goes: a folder for each stage, `report`, `export`.
-        data: A folder, which `$data` stands for in the stages' configurations, or `python-docs` (docstrings of installed packages).
+        data: A folder, which replaces `$data` in the stages' configurations, or `python-docs` (docstrings of installed packages).
         sample: The most training rows of each kind, copied into FOLDER/data in one layout; needed for `python-docs`. None: all, in place.
         steps: Every number of steps in the configurations is multiplied by this; 0.05 is a quick look at everything.
-        values: Name -> what `$name` stands for in the configurations.
+        values: Name -> what replaces `$name` in the configurations.
         shared: Settings of `fit` that each stage has unless its own configuration says otherwise.
         only: Names of the stages to train; None: all.
-        redo: Moves a stage whose settings have changed aside, and those built on it, and trains them anew; else it is an error.
+        redo: Moves a stage whose settings have changed aside, and those built on it, and trains them again; else it is an error.
         dims: Sizes to score; None: D, D/2 … down to 32.
         precisions: Some of float32, int8, binary, binary_rescore.
         shots: Training texts a label, in the score of a classification task from files.
@@ -97,16 +97,16 @@ def train(chain: Sequence[Job], redo: bool) -> None:
         if is_done(job):
             _say(job, f"done before, in {duration(outcome(job).seconds)}")
             continue
-        goes_on = last_checkpoint(job).exists()
-        _say(job, ("goes on" if goes_on else "starts") + (f" from {job.after.name}" if job.after else ""))
+        resumes = last_checkpoint(job).exists()
+        _say(job, ("resumes" if resumes else "starts") + (f" from {job.after.name}" if job.after else ""))
         of = f" of {job.steps:,}" if job.steps else ""
         start = time.monotonic()
         with console.status(job.name) as status:
 
-            def told(step: int, name: str = job.name, of: str = of, start: float = start) -> None:
+            def report(step: int, name: str = job.name, of: str = of, start: float = start) -> None:
                 status.update(f"{name}: step {step:,}{of}, {duration(time.monotonic() - start)}")
 
-            found = run_stage(job, told)
+            found = run_stage(job, report)
         loss = "" if found.loss is None else f", loss {found.loss:.4f}"
         stops = "" if not found.stops else f", stopped {found.stops} time{'s' if found.stops > 1 else ''} on the way"
         _say(job, f"{found.steps:,} steps in {duration(found.seconds)}{loss}{stops} -> {job.folder / 'model'}")

@@ -129,8 +129,8 @@ class _Models:
                 encoder = TextEncoder(**arguments).eval()
             except TypeError as error:  # a class of the user's, with settings of its own
                 raise UserError(f"{name}: cannot be built from {arguments} ({error})") from None
-            said = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
-            self.loaded[name] = from_encoder(encoder, name, f"{contents_hash([encoder.folder])}-{said}")
+            digest = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
+            self.loaded[name] = from_encoder(encoder, name, f"{contents_hash([encoder.folder])}-{digest}")
         return self.loaded[name]
 
 

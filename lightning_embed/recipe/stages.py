@@ -45,7 +45,7 @@ class Outcome:
     seconds: float
     """In its `fit`, stops not counted."""
     stops: int
-    """How often it was stopped and went on."""
+    """How often it was stopped and resumed."""
     loss: float | None
     """The last that was logged."""
 
@@ -60,7 +60,7 @@ def is_done(job: Job) -> bool:
 
 
 def last_checkpoint(job: Job) -> Path:
-    """Where a stage that was stopped goes on from, if there is such a file.
+    """The checkpoint that a stopped stage resumes from; it may not exist.
 
     Args:
         job: The stage.
@@ -92,30 +92,30 @@ def check_changed(job: Job, redo: bool) -> None:
     begun = _read(job.folder / BEGUN)
     if not begun or begun["key"] == job.key:
         return
-    said = differences(begun["settings"], job.settings)
+    changed = differences(begun["settings"], job.settings)
     if begun["data"] != job.data_identity:
-        said.append("the data")
+        changed.append("the data")
     if begun["after"] != (job.after.key if job.after else ""):
-        said.append(f"what it starts from ({job.after.name if job.after else 'pretrained weights'})")
+        changed.append(f"what it starts from ({job.after.name if job.after else 'pretrained weights'})")
     if not redo:
         raise UserError(
-            f"stage '{job.name}' in {job.folder} was begun with other settings ({'; '.join(said)[:400]}): put them back, give "
-            "another --folder, or --redo true to move it, and what was built on it, aside and train anew"
+            f"stage '{job.name}' in {job.folder} was begun with other settings ({'; '.join(changed)[:400]}): put them back, give "
+            "another --folder, or --redo true to move it, and what was built on it, aside and train again"
         )
     number = 1
     while (aside := job.folder.with_name(f"{job.name}-replaced-{number}")).exists():
         number += 1
     with lock(job):
         os.rename(job.folder, aside)
-    print(f"{job.name}: its settings changed ({'; '.join(said)[:200]}); what was there is now {aside}", flush=True)
+    print(f"{job.name}: its settings changed ({'; '.join(changed)[:200]}); what was there is now {aside}", flush=True)
 
 
-def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outcome:
+def run_stage(job: Job, report: Callable[[int], None] = lambda step: None) -> Outcome:
     """Trains a stage to its end.
 
     Args:
         job: The stage.
-        told: Called now and then with the step that it is at.
+        report: Called now and then with the current step.
 
     Raises:
         UserError: Another process trains it, its predecessor's model is missing, or its `fit` failed.
@@ -139,7 +139,7 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
         begun["starts"] += 1
         _write(job.folder / BEGUN, begun)
         write_whole(job.folder / CONFIG, _yaml(job))
-        seconds = _fit(job, handle, begun, told)
+        seconds = _fit(job, handle, begun, report)
         steps, loss = progress(job.folder)
         after = job.after.name if job.after else "pretrained"
         found = Outcome(job.name, after, job.steps or steps, seconds, begun["starts"] - 1, loss)
@@ -147,7 +147,7 @@ def run_stage(job: Job, told: Callable[[int], None] = lambda step: None) -> Outc
     return found
 
 
-def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], None]) -> float:
+def _fit(job: Job, handle: int, begun: dict[str, Any], report: Callable[[int], None]) -> float:
     """Runs `fit`; returns the seconds that it has taken over all starts."""
     words = [*FIT, "--config", str(job.folder / CONFIG)]
     if last_checkpoint(job).exists():
@@ -168,8 +168,8 @@ def _fit(job: Job, handle: int, begun: dict[str, Any], told: Callable[[int], Non
         )
         try:
             while process.poll() is None:
-                told(progress(job.folder)[0])
-                if time.monotonic() - written > 5:  # seconds that a kill may lose of the time told
+                report(progress(job.folder)[0])
+                if time.monotonic() - written > 5:  # seconds of the reported time that a kill may lose
                     written = time.monotonic()
                     _write(job.folder / BEGUN, {**begun, "seconds": begun["seconds"] + written - start})
                 time.sleep(POLL)
@@ -206,7 +206,7 @@ def _let_it_end(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _last_words(log: Path, begins: int, code: int) -> str:
-    """What `fit` said went wrong since a place in its log."""
+    """The error that `fit` printed since a position in its log."""
     with log.open("rb") as file:
         file.seek(begins)
         lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
@@ -216,7 +216,7 @@ def _last_words(log: Path, begins: int, code: int) -> str:
     killed = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
     if code - 128 in ENDING:
         killed = f"was stopped by {signal.Signals(code - 128).name}"
-    return f"its fit {killed}{': ' + lines[-1][:200] if lines else ''} (its output: {log}); the same command goes on"
+    return f"its fit {killed}{': ' + lines[-1][:200] if lines else ''} (its output: {log}); the same command resumes"
 
 
 @contextmanager

@@ -266,5 +266,5 @@ def check_strategy(strategy: Any, precision: Any) -> None:
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"trainer.strategy {given}: there is no such strategy; {hint}Take ddp, fsdp2 or auto")
     unified = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true"}
-    said = "32-true" if precision is None else str(precision)
-    check_precision(unified.get(said, said), sharded=name == "fsdp2")
+    asked = "32-true" if precision is None else str(precision)
+    check_precision(unified.get(asked, asked), sharded=name == "fsdp2")

@@ -1,7 +1,7 @@
 """Files and folders that are whole or not there: written beside their place under a hidden name, then renamed.
 
 A process that is killed leaves at most a hidden `.NAME.partial` or `.NAME.ID.partial`, which nothing reads. Data reach the disk (fsync)
-before the rename, so after a power cut too a name stands for what was written under it, or for what it stood for before.
+before the rename, so even after a power cut a name leads to its new content, or to its old one.
 """
 
 import os

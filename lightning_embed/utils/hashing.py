@@ -85,5 +85,5 @@ def config_hash(folder: Path) -> str:
         folder: A model folder.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    said = {key: value for key, value in config.items() if key not in _NO_CONTENT}
-    return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).hexdigest()
+    kept = {key: value for key, value in config.items() if key not in _NO_CONTENT}
+    return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=16).hexdigest()

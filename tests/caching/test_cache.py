@@ -224,7 +224,7 @@ def test_sigterm_stores_what_was_encoded(
     monkeypatch.setattr(FrozenEncoder, "embed", stopped)
     with pytest.raises(SystemExit) as stop:
         run(job, tmp_path, command="cache")
-    assert stop.value.code == 143 and "the same command goes on from there" in capsys.readouterr().out
+    assert stop.value.code == 143 and "the same command resumes from there" in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run(job, tmp_path, command="cache")
@@ -394,8 +394,8 @@ def test_bad_imports_are_named_in_one_line(job: dict, tmp_path: Path, capsys: Ca
         return refused(job, tmp_path, capsys, "--import", str(tmp_path / file), "--import_name", "v", *words)
 
     vectors = given(tmp_path, ["a", "b", "c"])
-    assert "there is no file" in importing("none.npy")
-    assert "there is no column 'x'; name one of text, vector by --import_text" in importing(
+    assert "no file" in importing("none.npy")
+    assert "no column 'x'; name one of text, vector by --import_text" in importing(
         "given.parquet", "--import_text", "x"
     )
     assert "column 'text' must hold lists of floats, it holds string" in importing(

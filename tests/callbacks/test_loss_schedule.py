@@ -29,5 +29,5 @@ def test_a_loss_of_weight_0_is_not_run(student: Path) -> None:
 
 
 def test_an_unknown_loss_is_named(student: Path) -> None:
-    with pytest.raises(UserError, match=r"step 5: there is no loss 'gorr'; there are nce, gor"):
+    with pytest.raises(UserError, match=r"step 5: no loss 'gorr'; known are nce, gor"):
         LossSchedule({5: {"gorr": 1}}).setup(None, module(student), "fit")  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def test_a_run_that_goes_on_behind_the_earlier_step_without_its_weights_is_refus
     run(with_average(job, 4, None), tmp_path, "--report.enabled", "false")
     assert not (tmp_path / "run/checkpoints/averaged.ckpt").exists()
     said = refused(with_average(job, 6, 2), tmp_path, capsys, "--ckpt_path", "last")
-    assert "goes on at step 4" in said and "earlier.ckpt; give a later step" in said
+    assert "resumes at step 4" in said and "earlier.ckpt; give a later step" in said
 
 
 @pytest.fixture(scope="module")

@@ -147,9 +147,9 @@ def test_each_command_refuses_a_checkpoint_cut_short_and_names_the_one_before(
 def test_a_checkpoint_without_a_whole_one_beside_it_says_so(home: Path) -> None:
     (home / "best.ckpt").unlink()
     cut(home / "last.ckpt")
-    with pytest.raises(UserError, match="there is no whole one in its folder"):
+    with pytest.raises(UserError, match="its folder holds no whole one"):
         read_checkpoint(home / "last.ckpt")
-    with pytest.raises(UserError, match=r"none.ckpt: there is no such checkpoint$"):
+    with pytest.raises(UserError, match=r"none.ckpt: no such checkpoint$"):
         read_checkpoint(home / "none.ckpt")
 
 

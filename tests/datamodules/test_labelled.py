@@ -1,4 +1,4 @@
-"""Rows of text and label become an anchor, a positive of its label and negatives of other labels, drawn anew each epoch."""
+"""Rows of text and label become an anchor, a positive of its label and negatives of other labels, drawn again each epoch."""
 
 import json
 from collections import Counter

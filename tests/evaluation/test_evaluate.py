@@ -199,7 +199,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(
     monkeypatch.setattr(mteb, "evaluate", stopping)
     with pytest.raises(SystemExit) as stop:
         evaluate(tmp_path, student, "--tasks", folder, "--dims", 16)
-    assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
+    assert stop.value.code == 130 and "the same command resumes" in capsys.readouterr().err
     done = sorted((tmp_path / "cache/results").rglob("beir.json"))
     assert len(done) == 3
     times = [file.stat().st_mtime_ns for file in done]
@@ -414,7 +414,7 @@ def test_bad_models_are_named_in_one_line(tmp_path: Path, student: Path, capsys:
     save_file(weights, bare / "model.safetensors", {"format": "pt"})
     assert "the model gives NaN or infinity for" in refused(tmp_path, capsys, bare, "--tasks", task)
     assert "has 32 dims, so give 1 to 32, got 64" in refused(tmp_path, capsys, student, "--tasks", task, "--dims", 64)
-    assert "there is no such folder" in refused(tmp_path, capsys, tmp_path / "none", "--tasks", task)
+    assert "no such folder" in refused(tmp_path, capsys, tmp_path / "none", "--tasks", task)
     assert "two are called 'student'" in refused(tmp_path, capsys, student, student, "--tasks", task)
     text = tmp_path / "x.ckpt"
     text.write_text("no checkpoint")

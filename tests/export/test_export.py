@@ -168,7 +168,7 @@ def test_an_export_that_differs_is_an_error_and_leaves_nothing(
 
 def test_bad_input_is_named_in_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert "there is no such checkpoint" in refused(tmp_path, capsys, tmp_path / "none.ckpt", out)
+    assert "neither a checkpoint nor a model's folder" in refused(tmp_path, capsys, tmp_path / "none.ckpt", out)
     assert "give 1 to 32, got 64" in refused(tmp_path, capsys, trained, out, "--dim", 64)
     lonely = tmp_path / "alone/x.ckpt"
     lonely.parent.mkdir()

@@ -248,7 +248,7 @@ def test_bad_input_is_named_in_one_line_and_nothing_is_written(
     assert "empty.jsonl is empty" in refused(capsys, *good, "--corpus", f"{{path: {tmp_path / 'empty.jsonl'}}}")
     assert "all its positives are the same text" in refused(capsys, *words(teacher, same, out))
     assert "there is no file" in refused(capsys, *words(teacher, tmp_path / "none.jsonl", out))
-    assert "there is no such folder" in refused(capsys, *words(tmp_path / "none", near, out))
+    assert "no such folder" in refused(capsys, *words(tmp_path / "none", near, out))
     assert "expected a file named *.jsonl or *.parquet" in refused(capsys, *words(teacher, near, tmp_path / "out.csv"))
     assert "num_negatives must be at least 1" in refused(capsys, *good, "--num_negatives", "0")
     assert "max_scor" in refused(capsys, *good, "--max_scor", "1")

@@ -225,7 +225,7 @@ def test_a_signal_to_the_chain_alone_reaches_its_fit(
     process = started(chain, fit)
     process.send_signal(number)
     _, said = process.communicate(timeout=50)  # the fit would wait for 60 seconds
-    assert process.returncode == code and b"the same command goes on" in said
+    assert process.returncode == code and b"the same command resumes" in said
     main(["recipe", str(chain)])
     assert fits(chain) == ["one starts", "one goes on", "middle starts", "two starts"]
 

@@ -73,7 +73,7 @@ def test_the_demo_trains_six_stages_is_killed_goes_on_and_ends_with_a_table(data
     process.wait()
     done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("done before") == 2 and "retrieval       goes on from long_context" in done.stdout
+    assert done.stdout.count("done before") == 2 and "retrieval       resumes from long_context" in done.stdout
     report = json.loads((run / "report/report.json").read_text())
     assert [one["name"] for one in report["outcomes"]] == STAGES
     assert [one["stops"] for one in report["outcomes"]] == [0, 0, 1, 0, 0, 0]

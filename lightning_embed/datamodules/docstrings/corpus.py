@@ -1,6 +1,6 @@
 """The embedded default data: what the Python packages installed beside this one say about themselves.
 
-A docstring opens with one sentence that says what a thing does, and goes on to explain it: a (query, document) pair
+A docstring opens with one sentence on what a thing does, and then explains it: a (query, document) pair
 that somebody wrote with care. The files are parsed, never imported, and no text is shipped with this package:
 
     files -> docstring_pairs -> without_boilerplate -> without_near_duplicates -> balanced -> split_pairs
@@ -108,7 +108,7 @@ def docstring_pairs(packages: Sequence[str], search_path: Sequence[str] | None =
 
 
 def without_boilerplate(rows: Sequence[Row], most_partners: int = 2) -> list[Row]:
-    """Drops the rows of a text that stands with many others: templates and phrases that tell nothing apart.
+    """Drops the rows of a text that is paired with many others: templates and phrases that distinguish nothing.
 
     Args:
         rows: Pairs.

@@ -1,4 +1,4 @@
-"""What docstrings teach besides retrieval: pairs scored by how near they stand in the code, and texts labelled by where they stand.
+"""What docstrings teach besides retrieval: pairs scored by how near they are in the code, and texts labelled by where they are.
 
 Both come from names alone, so no model has a say in them.
 """
@@ -45,7 +45,7 @@ def scored_pairs(rows: Sequence[Row], limit: int) -> list[dict[str, Any]]:
 
 
 def labelled(rows: Sequence[Row], depth: int, least: int, most: int) -> list[dict[str, str]]:
-    """First sentences with where they stand: the first parts of their module's name.
+    """First sentences with their place: the first parts of their module's name.
 
     Args:
         rows: Docstrings.
@@ -74,7 +74,7 @@ def labelled(rows: Sequence[Row], depth: int, least: int, most: int) -> list[dic
 def _apart(
     rows: Sequence[Row], place: Callable[[Row], str], within: Callable[[Row], str] | None
 ) -> list[tuple[Row, Row]]:
-    """Each row with one, drawn by its name, that stands in the same place, but not in the same one of a nearer kind."""
+    """Each row with one, drawn by its name, that is in the same place, but not in the same one of a nearer kind."""
     by_place: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_place[place(row)].append(row)
@@ -91,7 +91,7 @@ def _apart(
 
 
 def _class_of(row: Row) -> str:
-    """The class that a row is of, or of a method of; empty for what stands in no class."""
+    """The class that a row is of, or of a method of; empty for what is outside of classes."""
     parts = row["name"].split(".")
     named = [i for i, part in enumerate(parts) if part[:1].isupper()]
     return ".".join(parts[: named[-1] + 1]) if named else ""

@@ -20,7 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 STDLIB = "python"
-"""The name that stands for the standard library."""
+"""The name of the standard library."""
 ANCHOR_WORDS = (4, 40)
 """Fewest and most words of an anchor."""
 POSITIVE_WORDS = 12
@@ -151,7 +151,7 @@ def docstring_pair(docstring: str) -> tuple[str, str] | None:
     """Splits a docstring into its first sentence (anchor) and all that follows, cleaned (positive).
 
     Args:
-        docstring: As it stands in the source, indented or not.
+        docstring: As in the source, indented or not.
 
     Returns:
         Both texts, each on one line; None where either is too short, too long, boilerplate or no prose, or where they
@@ -251,7 +251,7 @@ def _inline(text: str) -> str:
 
 
 def _letters(text: str) -> float:
-    """The share of ASCII letters among the characters that are no spaces."""
+    """The share of ASCII letters among the characters other than spaces."""
     solid = text.replace(" ", "")
     return 1 - len(solid.translate(_LETTERS)) / max(1, len(solid))
 

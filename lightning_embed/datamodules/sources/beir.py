@@ -13,7 +13,7 @@ class Judgement(NamedTuple):
     """How well a document answers a query."""
 
     line: int
-    """Where it stands in its file, from 1."""
+    """Its line, from 1."""
     query: str
     document: str
     grade: float
@@ -84,7 +84,7 @@ def files(folder: Path, split: str, title: str) -> list[Path]:
     judged = folder / "qrels" / f"{split}.tsv"
     if not judged.is_file():
         there = ", ".join(sorted(f.stem for f in folder.glob("qrels/*.tsv"))) or "none"
-        raise UserError(f"source '{title}': there is no {judged}; say which `split` (found: {there})")
+        raise UserError(f"source '{title}': no {judged}; give `split` (found: {there})")
     return [*found, judged]
 
 

@@ -67,7 +67,7 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
             kind = schema.field(column).type
             inner = kind.value_type if role == SCORE and is_list(kind) else kind
             number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)
-            numbers = number or _is_string(inner)  # a CSV column in which one cell is no number
+            numbers = number or _is_string(inner)  # a CSV column in which one cell is not a number
             # a label may be read as a fraction where another one is missing
             classes = (
                 pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind) or _is_string(kind)
@@ -86,7 +86,7 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
 
 def find_bad(table: Table, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
     """Row number, column and reason of each value that cannot be used, in the order of the rows: blank or undecodable texts, scores that
-    are no finite numbers or not as many as there are documents, missing labels. Negatives may be missing.
+    are not finite numbers, or not as many as the documents, missing labels. Negatives may be missing.
 
     Args:
         table: The rows.
@@ -189,7 +189,7 @@ def _blank(texts: Any) -> NDArray[np.bool_]:
 
 
 def _undecodable(flat: Any) -> NDArray[np.bool_] | None:
-    """(n,) which values hold a string that is no UTF-8; None if all are fine."""
+    """(n,) which values hold a string that is not UTF-8; None if all are fine."""
     import pyarrow as pa
 
     parts = [flat.field(i) for i in range(flat.type.num_fields)] if pa.types.is_struct(flat.type) else [flat]

@@ -1,4 +1,4 @@
-"""Files: opened whatever their compression, read line by line, and told from one another."""
+"""Files: opened with any compression, read line by line, and fingerprinted."""
 
 import codecs
 import gzip

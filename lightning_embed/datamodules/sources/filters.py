@@ -19,7 +19,7 @@ def parse(condition: str, title: str, found: list[str]) -> tuple[str, str, Any]:
         found: The columns of the data.
 
     Raises:
-        UserError: If it has another form, or there is no such column.
+        UserError: If it has another form, or the column does not exist.
     """
     match = _FORM.fullmatch(condition)
     try:
@@ -32,9 +32,7 @@ def parse(condition: str, title: str, found: list[str]) -> tuple[str, str, Any]:
             'or a quoted text, such as "score >= 0.5" or "language == \'en\'"'
         ) from None
     if column not in found:
-        raise UserError(
-            f"source '{title}': filter '{condition}': there is no column '{column}' among {', '.join(found)}"
-        )
+        raise UserError(f"source '{title}': filter '{condition}': no column '{column}' among {', '.join(found)}")
     return column, OPERATORS[operator], value
 
 

@@ -55,8 +55,10 @@ def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
         refuse_other_content(file, source.format or named_kind(file))
     names = {kind_of(source, file) for file in files}
     if len(names) > 1:
-        said = ", ".join(sorted(names))
-        raise UserError(f"source '{source.title}': its files are of several formats ({said}); make one source of each")
+        formats = ", ".join(sorted(names))
+        raise UserError(
+            f"source '{source.title}': its files are of several formats ({formats}); make one source of each"
+        )
     name = names.pop()
     for file in files if name in ("csv", "tsv") else ():
         refuse_other_separator(file, raw_rows.separator(name, source.delimiter))
@@ -187,5 +189,5 @@ def _from_hub(source: Source, name: str) -> Any:
     except Exception as error:  # no network, no such data set or split: the client raises many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise UserError(
-            f"source '{source.title}': '{name}' is no file here and could not be fetched from the Hugging Face hub ({reason})"
+            f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub ({reason})"
         ) from None

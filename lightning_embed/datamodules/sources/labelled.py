@@ -1,4 +1,4 @@
-"""Rows of text and label as triplets: a positive of the same label and negatives of other labels, drawn anew each epoch."""
+"""Rows of text and label as triplets: a positive of the same label and negatives of other labels, drawn again each epoch."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def _uniform(values: NDArray[np.int64], key: int) -> NDArray[np.float64]:
 
 
 def codes(table: Table, column: str) -> tuple[NDArray[np.int32], list[Any]]:
-    """(n,) a small number for each row's label, -1 where it is missing, and the labels that they stand for.
+    """(n,) a small number for each row's label, -1 where it is missing, and the labels that they number.
 
     Args:
         table: The rows.
@@ -42,7 +42,7 @@ def codes(table: Table, column: str) -> tuple[NDArray[np.int32], list[Any]]:
 
 
 def lone(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """(n,) which rows are the only one of their label, so that there is no positive for them.
+    """(n,) which rows are the only one of their label, so that they have no positive.
 
     Args:
         labels: (n,) label of each row.

@@ -66,7 +66,7 @@ def _ends(file: str) -> list[str]:
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a path that is no folder reads like owner/name.
+    """Whether a path that does not exist reads like owner/name.
 
     Args:
         path: As the source has it.

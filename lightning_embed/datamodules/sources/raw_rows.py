@@ -85,7 +85,7 @@ def parsed(files: list[str], name: str, delimiter: str | None = None) -> Iterato
         except broken_file() as error:
             reason = str(error) or type(error).__name__
             raise UserError(
-                f"{file}: the rest of it cannot be read ({reason}): who knows how many rows are lost; get it anew"
+                f"{file}: the rest of it cannot be read ({reason}): an unknown number of rows is lost; download it again"
             ) from None
 
 
@@ -143,7 +143,7 @@ def _parse(line: bytes) -> Parsed:
 def _checked(row: Any) -> Parsed:
     if not isinstance(row, dict):
         return f"expected a JSON object, got {kind_of(row)}"
-    return "a text holds half a surrogate pair, which is no character" if _lone_surrogate(row) else row
+    return "a text holds half a surrogate pair, which is not a character" if _lone_surrogate(row) else row
 
 
 def _lone_surrogate(value: Any) -> bool:
@@ -182,7 +182,7 @@ def _csv_rows(file: str, separator: str) -> Iterator[tuple[str, Parsed]]:
                 head = cells
                 twice = [cell for cell, times in Counter(head).items() if times > 1]
                 if twice:
-                    raise UserError(f"{file}, line {number}: the column '{twice[0]}' stands twice; rename one")
+                    raise UserError(f"{file}, line {number}: the column '{twice[0]}' appears twice; rename one")
             elif cells or wrong:
                 if wrong is None and len(cells) != len(head):
                     wrong = f"expected {len(head)} cells, got {len(cells)}"

@@ -32,7 +32,7 @@ from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.utils.atomic import whole_file
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
-"""Columns of the table that say where a row stands, what is wrong with it, and in which column."""
+"""Columns of the table that say where a row comes from, what is wrong with it, and in which column."""
 READ = 1000
 
 
@@ -113,7 +113,7 @@ def _stop(source: Source, bad_rows: BadRows, row: BadRow) -> None:
 
 
 def _survey(rows: Iterable[tuple[str, Parsed]], source: Source, bad_rows: BadRows) -> dict[str, Counter[str]]:
-    """Key -> how often which kind of value stands under it."""
+    """Key -> how often it has which kind of value."""
     kinds: dict[str, Counter[str]] = {}
     for where, row in rows:
         if isinstance(row, str):
@@ -125,7 +125,7 @@ def _survey(rows: Iterable[tuple[str, Parsed]], source: Source, bad_rows: BadRow
 
 
 def _settle(role: str | None, kinds: Counter[str]) -> Any:
-    """The Arrow type of a column: that of its role, else that of most of its values; None where there is no use for them."""
+    """The Arrow type of a column: that of its role, else that of most of its values; None where they are of no use."""
     import pyarrow as pa
 
     texts, numbers = kinds[TEXT] + kinds[TEXTS], kinds[NUMBER] + kinds[NUMBERS]

@@ -19,8 +19,8 @@ class Source:
 
     A row has an `anchor` and, as needed, a `positive` (a text, or a list of which another one is taken each epoch), negatives
     (`negative`, a text or a list, or `negative_1` … `negative_n`), a `score` and a `label`. Rows of a text and a label, without a
-    positive, get a positive of their label and negatives of other labels, drawn anew each epoch. A `document`, which only `columns`
-    can name, is the id of what the positive is about: rows of one document are no negatives of each other.
+    positive, get a positive of their label and negatives of other labels, drawn again each epoch. A `document`, which only `columns`
+    can name, is the id of what the positive is about: rows of one document must not count as negatives of each other.
     """
 
     path: str | Path | list[str | Path]
@@ -50,7 +50,7 @@ class Source:
     """Tokens after which its texts are cut, up to the model's max_length. None: the model's."""
     long_texts: LongTexts = "cut"
     """What becomes of texts longer than max_length: they are cut, or (`chunk`) a row whose positive (or lone anchor) is too long
-    becomes several rows, one for each piece. Pieces of one text are no negatives of each other."""
+    becomes several rows, one for each piece. Pieces of one text do not count as negatives of each other."""
     prompts: dict[str, str] | None = None
     """Role -> name of the prompt that its texts get: `query`, `document` or another of the model's. None: by the task."""
     negatives: int | None = None

@@ -104,7 +104,7 @@ class Table:
         places = [(bisect_right(self._starts, row) - 1, row) for row in rows]
         for number in {self._file_of[batch] for batch, _ in places}:
             if os.path.getsize(self.files[number]) < len(self._maps[number]):  # reading what is gone kills the process
-                raise UserError(f"{self.files[number]} became smaller while it was being read; start anew")
+                raise UserError(f"{self.files[number]} became smaller while it was being read; start again")
         numbers = [self.schema.get_field_index(column) for column in columns]
         taken = {
             column: [self._batches[batch].column(number)[row - self._starts[batch]].as_py() for batch, row in places]

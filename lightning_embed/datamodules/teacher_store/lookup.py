@@ -38,7 +38,7 @@ class KnownTeacher(Protocol):
         """Whether its vectors can come from the store alone."""
 
     def identity(self) -> dict[str, Any] | None:
-        """All that its vectors hang on but the text; None: they cannot be stored."""
+        """Everything its vectors depend on besides the text; None: they cannot be stored."""
 
 
 def store_folder(setting: str | Path | None) -> Path:
@@ -66,7 +66,7 @@ class TeacherLookup:
     """Whether a missing vector is an error."""
 
     def for_split(self, split: str) -> "TeacherLookup":
-        """The same for the batches of one split: evaluation looks up the pairs, and a missing vector is no error there.
+        """The same for the batches of one split: evaluation looks up the pairs, and a missing vector is not an error there.
 
         Args:
             split: `train`, `validation` or `test`.
@@ -78,7 +78,7 @@ class TeacherLookup:
 
         Args:
             texts: n texts.
-            prompt: Name of the prompt that stands before them.
+            prompt: Name of the prompt that precedes them.
             max_length: Tokens after which their source cuts them; None: the teacher's own.
         """
         longest = None if self.max_length is None else min(max_length or self.max_length, self.max_length)

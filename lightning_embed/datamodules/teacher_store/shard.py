@@ -107,8 +107,8 @@ class Shard:
             rows: (m,) row numbers.
         """
         entries, vectors = _bytes(np.asarray(self.entries[rows])), np.asarray(self.vectors[rows])
-        said = np.ascontiguousarray(entries[:, KEY_BYTES:]).view("<u4").reshape(len(rows))
-        return vectors, _sums(np.ascontiguousarray(entries[:, :KEY_BYTES]), vectors) == said
+        stored = np.ascontiguousarray(entries[:, KEY_BYTES:]).view("<u4").reshape(len(rows))
+        return vectors, _sums(np.ascontiguousarray(entries[:, :KEY_BYTES]), vectors) == stored
 
 
 def shard_names(folder: Path) -> list[str]:
@@ -181,8 +181,8 @@ def problem(path: Path) -> str | None:
     """
     try:
         Shard(path)
-        said = json.loads((path / "shard.json").read_text(encoding="utf-8"))["checksums"]
-        wrong = [name for name in _FILES if _digest(path / name) != said.get(name)]
+        stored = json.loads((path / "shard.json").read_text(encoding="utf-8"))["checksums"]
+        wrong = [name for name in _FILES if _digest(path / name) != stored.get(name)]
     except DamagedShard as error:
         return str(error)
     except (OSError, AttributeError, KeyError, TypeError) as error:

@@ -4,7 +4,7 @@
     FOLDER/TEACHER ID/shard-*/         rows of (content key, vector), see store_shard
 
 The content key is a hash of the prompt and the text, as the teacher reads them, and of the length at which it cuts them. So another
-prompt, length or teacher finds nothing rather than a wrong vector, and any number of teachers stand side by side. Shards are memory-
+prompt, length or teacher finds nothing rather than a wrong vector, and any number of teachers lie side by side. Shards are memory-
 mapped: ten million vectors are open in milliseconds and take no memory until they are read. Opening looks at names and sizes only; a
 row's own checksum is looked at whenever the row is used, and all of a shard's bytes by `cache` and `cache --verify`.
 """
@@ -47,13 +47,13 @@ def default_folder() -> Path:
 
 
 def teacher_id(identity: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for a teacher.
+    """16 hexadecimal digits that identify a teacher.
 
     Args:
-        identity: All that its vectors hang on but the text.
+        identity: Everything its vectors depend on besides the text.
     """
-    said = json.dumps({**identity, "format": FORMAT}, sort_keys=True)
-    return blake2b(said.encode(), digest_size=8).hexdigest()
+    content = json.dumps({**identity, "format": FORMAT}, sort_keys=True)
+    return blake2b(content.encode(), digest_size=8).hexdigest()
 
 
 def content_keys(texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> NDArray[np.bytes_]:
@@ -61,7 +61,7 @@ def content_keys(texts: Sequence[str], prompt: str = "", max_length: int | None 
 
     Args:
         texts: n texts.
-        prompt: What stands before each.
+        prompt: What precedes each.
         max_length: Tokens after which the teacher cuts them; None: not known, as with given vectors.
     """
     start = blake2b(f"{max_length}\n".encode() + prompt.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES)
@@ -78,7 +78,7 @@ class TeacherStore:
 
     Args:
         folder: Folder of all teachers.
-        identity: All that the vectors hang on but the text, `dim` (E) among it.
+        identity: Everything the vectors depend on besides the text, `dim` (E) included.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -88,7 +88,7 @@ class TeacherStore:
         self.refresh()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Memory maps are opened anew in a worker that was not forked."""
+        """Memory maps are opened again in a worker that was not forked."""
         return {key: value for key, value in self.__dict__.items() if key != "shards"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

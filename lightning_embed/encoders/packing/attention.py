@@ -140,7 +140,7 @@ def attend_varlen(
     return cast(Tensor, out)[None]
 
 
-@torch.compiler.disable  # compiled, the loop over texts would be unrolled anew for each batch
+@torch.compiler.disable  # compiled, the loop over texts would be unrolled again for each batch
 def attend_each(
     query: Tensor,
     key: Tensor,

@@ -101,11 +101,11 @@ def refusal(
             ValueError,
         ) as failure:  # no kernel for this GPU or head size, unknown arguments
             return f"{who} does not run packed ({' '.join(str(failure).split())[:160]})"
-        said = str(kind).removeprefix("torch.")
+        name = str(kind).removeprefix("torch.")
         if single > BOUNDS[kind]:
-            return f"{who} gives packed texts vectors that differ by {single:.1e} from single ones ({said}; at most {BOUNDS[kind]:.0e})"
+            return f"{who} gives packed texts vectors that differ by {single:.1e} from single ones ({name}; at most {BOUNDS[kind]:.0e})"
         if neighbours > EQUAL:
-            return f"{who} lets a text's neighbours change its vector by {neighbours:.1e} ({said}; at most {EQUAL:.0e})"
+            return f"{who} lets a text's neighbours change its vector by {neighbours:.1e} ({name}; at most {EQUAL:.0e})"
     return None
 
 

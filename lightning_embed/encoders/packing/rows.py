@@ -1,6 +1,6 @@
 """Packing: texts end to end in one long row, their boundaries kept, instead of padded beneath each other.
 
-A row holds as many texts as the token budget allows and no padding at all. Positions start anew with each text, and attention stays
+A row holds as many texts as the token budget allows and no padding at all. Positions restart with each text, and attention stays
 within it (`attention.py`). Whether a backbone can be packed is not believed but shown (`packing_proof.py`).
 """
 

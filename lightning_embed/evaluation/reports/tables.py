@@ -67,13 +67,13 @@ def headline(report: Report) -> str:
     sentences = []
     reference = teacher.score(report.metric) if teacher else None
     if teacher and reference:
-        said = f"The student {'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of the teacher's {title}"
+        sentence = f"The student {'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of the teacher's {title}"
         costs = []
         if teacher.texts_per_second and after.texts_per_second:
             costs.append(f"{after.texts_per_second / teacher.texts_per_second:.1f}x its speed")
         if teacher.size_bytes and after.size_bytes:
             costs.append(f"{after.size_bytes / teacher.size_bytes:.2g} of its size")
-        sentences.append(said + (f" at {' and '.join(costs)}." if costs else "."))
+        sentences.append(sentence + (f" at {' and '.join(costs)}." if costs else "."))
     start = before.score(report.metric) if before else None
     if start:
         moved = _percent(change(score, start))
