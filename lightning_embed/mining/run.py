@@ -108,7 +108,7 @@ def mine(
         raise UserError(f"--out: {target} is there already; delete it, give another name, or --overwrite true")
     bad_rows = BadRows(on_bad_row, max_bad_share)
     pairs = read_pairs(
-        open_source(source, (ANCHOR, POSITIVE), bad_rows),
+        open_source(source, (ANCHOR, POSITIVE), bad_rows, pairs_only=True),
         None if corpus is None else open_source(corpus, (ANCHOR,), bad_rows),
     )
     kept = Path(work) if work else target.with_name(target.name + ".work")
