@@ -25,7 +25,7 @@ from lightning_embed.errors import NotFinite, UserError
 from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
-from lightning_embed.losses.requirements import Given, check_sources
+from lightning_embed.losses.requirements import Given, check_sources, remarks
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.fsdp2 import FSDP2
@@ -221,6 +221,15 @@ class EmbeddingModule(Described, L.LightningModule):
         vectors = {"teacher": self.teacher, "reference": self.student.adapter, "projection": self.projection}
         check_sources(terms, sources, [name for name, there in vectors.items() if there is not None])
 
+    def remarks(self, sources: Iterable[Given], steps: int | None = None) -> list[str]:
+        """What the sources give that no loss takes, a line each.
+
+        Args:
+            sources: What each training source gives.
+            steps: Optimizer steps that will be done; None: no end.
+        """
+        return list(remarks({name: term for name, term in self.terms.items() if term.runs_before(steps)}, sources))
+
     def on_fit_start(self) -> None:
         """Looks whether the sources give what the losses require, and calls the losses' hooks."""
         steps = self.trainer.max_steps
@@ -228,6 +237,8 @@ class EmbeddingModule(Described, L.LightningModule):
             getattr(self.trainer, "datamodule", None), "given", []
         )  # another DataModule than ours says nothing
         self.check_sources(given, steps if steps > 0 else None)
+        for remark in self.remarks(given, steps if steps > 0 else None):
+            note(remark)
         for term in self.terms.values():
             term.loss.on_fit_start(self)
 

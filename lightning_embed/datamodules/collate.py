@@ -11,9 +11,16 @@ from torch.utils.data import Dataset
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, TextBatch, TokenBatch, text_key
 from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
-from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.columns import (
+    DOCUMENT,
+    LABEL,
+    NEGATIVE_SCORE,
+    POSITIVE_SCORE,
+    SCORE,
+    number_of,
+)
 from lightning_embed.datamodules.sources.labelled import label_id
-from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.rows import Rows, as_list
 from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.datamodules.token_cache import CachedTokenizer, cached
 from lightning_embed.errors import UserError
@@ -46,10 +53,11 @@ def text_batch(rows: Rows, step: Step) -> TextBatch:
         chosen = [_some(len(n), rows.source.negatives, step.epoch) for n in taken[NEGATIVE]]
         batch.texts[NEGATIVE] = [n[i] for n, some in zip(taken[NEGATIVE], chosen, strict=True) for i in some]
         batch.negative_counts = [len(some) for some in chosen]
-        if SCORE in taken:
-            batch.score = _scores(taken[SCORE], batch, [len(n) for n in taken[NEGATIVE]], chosen)
-    elif SCORE in taken:
-        batch.score = _scores(taken[SCORE], batch, [0] * len(batch), [[]] * len(batch))
+    else:
+        chosen = [[]] * len(batch)
+    scores = taken.get(SCORE) or _scores_of_texts(taken, batch, step.epoch)
+    if scores:
+        batch.score = _scores(scores, batch, [len(n) for n in taken.get(NEGATIVE, [[]] * len(batch))], chosen)
     if LABEL in taken:
         labels = [label_id(label) for label in taken[LABEL]]
         batch.label = {role: labels for role in (ANCHOR, POSITIVE) if role in taken}
@@ -88,9 +96,9 @@ def _drawn(rows: Rows, step: Step, batch: TextBatch, taken: dict[str, list[Any]]
 
 def _scores(values: list[Any], batch: TextBatch, given: list[int], chosen: list[list[int]]) -> dict[str, list[float]]:
     """A number per row scores its positive; a list per row scores its positive and then each of its given negatives."""
-    rows = [[float(v) for v in value] if isinstance(value, list) else [float(value)] for value in values]
+    rows = [list(map(_score, value if isinstance(value, list) else [value])) for value in values]
     scores = {POSITIVE: [row[0] for row in rows]}
-    if any(len(row) > 1 for row in rows):
+    if NEGATIVE in batch.texts and any(isinstance(value, list) for value in values):
         for number, row, count in zip(batch.rows, rows, given, strict=True):
             if len(row) != 1 + count or not all(map(math.isfinite, row)):
                 raise UserError(
@@ -98,6 +106,24 @@ def _scores(values: list[Any], batch: TextBatch, given: list[int], chosen: list[
                 )
         scores[NEGATIVE] = [row[1 + i] for row, some in zip(rows, chosen, strict=True) for i in some]
     return scores
+
+
+def _score(value: Any) -> float:
+    number = number_of(value)
+    return math.nan if number is None else number  # only where a file changed after it was checked
+
+
+def _scores_of_texts(taken: dict[str, list[Any]], batch: TextBatch, epoch: int) -> list[Any]:
+    """The score of each row's chosen positive, and of its negatives, where the data has them in columns of their own."""
+    if POSITIVE_SCORE not in taken:
+        return []
+    scores = [
+        value[(row + epoch) % len(value)] if isinstance(value, list) else value
+        for row, value in zip(batch.rows, taken[POSITIVE_SCORE], strict=True)
+    ]
+    if NEGATIVE_SCORE not in taken:
+        return scores
+    return [[score, *as_list(others)] for score, others in zip(scores, taken[NEGATIVE_SCORE], strict=True)]
 
 
 def token_batch(

@@ -174,7 +174,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         return self._opened[split]
 
     def _open(self, source: Source, needed: tuple[str, ...], split: str) -> Rows:
-        rows = open_source(source, needed, self.bad_rows)
+        rows = open_source(source, needed, self.bad_rows, pairs_only=split in ("validation", "test"))
         student = self.tokenizers.get("student")
         if student is None:
             return rows

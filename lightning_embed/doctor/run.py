@@ -143,7 +143,7 @@ def examine(
         memory_there=there if there is None or run.on_gpu else there // run.ranks,
         store=store_facts(module, data, SPLITS),
     )
-    return replace(found, warnings=list(_warnings(found, module, data)))
+    return replace(found, warnings=list(_warnings(found, module, data, run)))
 
 
 def _all(data: EmbeddingDataModule) -> Iterable[tuple[str, int, Rows]]:
@@ -174,12 +174,13 @@ def _ask(student: TextEncoder, losses: list[EmbeddingLoss]) -> Ask:
     )
 
 
-def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModule) -> Iterable[str]:
+def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModule, run: Run) -> Iterable[str]:
     for source in found.sources:
         yield from source_advice(source)
     for source, batch in zip(found.sources, found.batches, strict=False):
         yield from batch_advice(source, batch, data.no_duplicates, found.contrastive)
     yield from plan_advice(found)
+    yield from module.remarks(data.given, run.max_steps)
     if found.store is not None:
         yield from store_advice(found.store)
     asked = {role.prompt for source in found.sources for role in source.roles}

@@ -82,6 +82,8 @@ class EmbeddingLoss(Described, nn.Module, ABC):
     required document."""
     uses: frozenset[str] = frozenset()
     """Roles that are taken if the batch has them."""
+    pulls_pairs: bool = False
+    """Whether it brings every anchor and its positive together, so that rows must be pairs that belong together."""
 
     @abstractmethod
     def forward(self, batch: EmbeddingBatch) -> Tensor:

@@ -115,6 +115,8 @@ class InfoNCE(EmbeddingLoss):
         teacher_max: A document whose teacher cosine with the anchor exceeds this is left out of the negatives.
     """
 
+    pulls_pairs = True
+
     def __init__(
         self,
         temperature: float = 0.02,

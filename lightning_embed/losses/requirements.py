@@ -1,6 +1,6 @@
 """What a loss requires against what there is: asked of the sources before the first step, and of every batch."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +39,13 @@ class Given:
     """Roles that texts are there for: `anchor`, `positive`, `negative`."""
     columns: Mapping[str, Set[str]] = field(default_factory=dict)
     """`score`, `label`, `teacher`, … -> the roles that it is there for."""
+    unlike: int = 0
+    """Rows whose score says that anchor and positive do not belong together."""
+
+    @property
+    def there(self) -> frozenset[str]:
+        """Roles and columns by which a term chooses its batches."""
+        return self.roles | {what for what, roles in self.columns.items() if roles} - {"keys"}
 
 
 def lacking(loss: Requiring, given: Given) -> list[str]:
@@ -88,11 +95,36 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
     vectors = tuple(vectors)
     for given in sources:
         columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
-        there = given.roles | {what for what, roles in given.columns.items() if roles} - {"keys"}
-        taken = {name: term.loss for name, term in terms.items() if term.takes(there)}
+        taken = _taken(terms, given)
         if terms and not taken:
             raise UserError(
-                f"source '{given.source}' has {', '.join(sorted(there))}, and no loss is for such batches: mend `when`, or drop it"
+                f"source '{given.source}' has {', '.join(sorted(given.there))}, and no loss is for such batches: correct `when`, or drop it"
             )
         for name, loss in taken.items():
             refuse(name, loss, Given(given.source, given.roles, columns))
+            if given.unlike and getattr(loss, "pulls_pairs", False):
+                raise UserError(
+                    f"loss '{name}' ({type(loss).__name__}) takes every row for a pair that belongs together, and {given.unlike:,} rows of "
+                    f"source '{given.source}' are labelled 0: leave them out with a filter on the label, or take a loss of scores, such as "
+                    "CoSENT, and give this one `when: no score`"
+                )
+
+
+def remarks(terms: Mapping[str, Term], sources: Iterable[Given]) -> Iterator[str]:
+    """What the sources give that no loss takes, a line each.
+
+    Args:
+        terms: Name -> loss, of those that will be called.
+        sources: What each training source gives.
+    """
+    for given in sources:
+        if given.columns.get("score") and not any("score" in loss.requires for loss in _taken(terms, given).values()):
+            yield (
+                f"source '{given.source}' has scores, and no loss takes them: rows of low scores train like those of high ones; add a loss "
+                "of scores (CoSENT, AnglE, or targets: score), or choose rows with a filter"
+            )
+
+
+def _taken(terms: Mapping[str, Term], given: Given) -> dict[str, Requiring]:
+    """Name -> loss, of those that are for a source's batches."""
+    return {name: term.loss for name, term in terms.items() if term.takes(given.there)}

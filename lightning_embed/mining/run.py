@@ -100,7 +100,7 @@ def _read(source: Source, corpus: Source | None, settings: BadRowSettings, targe
     """The pairs; the first process prints how many there are and lists the rows that are left out."""
     bad_rows = BadRows(settings.on_bad_row, settings.max_bad_share)
     pairs = read_pairs(
-        open_source(source, (ANCHOR, POSITIVE), bad_rows),
+        open_source(source, (ANCHOR, POSITIVE), bad_rows, pairs_only=True),
         None if corpus is None else open_source(corpus, (ANCHOR,), bad_rows),
     )
     if not first:

@@ -112,5 +112,6 @@ def test_one_label_is_not_enough(tmp_path: Path, labels: list[Any]) -> None:
 
 def test_labels_of_rows_that_have_positives_are_carried_along(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text('{"anchor": "a", "positive": "p", "label": 5}\n')
-    assert text_batch(open_source(Source(str(file))), Plan((1,), (1,))[0]).label == {"anchor": [5], "positive": [5]}
+    file.write_text("".join(f'{{"anchor": "a", "positive": "p", "label": {label}}}\n' for label in (5, 7)))
+    batch = text_batch(open_source(Source(str(file))), Plan((2,), (2,), shuffle=False)[0])
+    assert batch.label == {"anchor": [5, 7], "positive": [5, 7]}

@@ -64,7 +64,8 @@ def test_the_first_source_that_lacks_something_is_named_with_the_loss() -> None:
 def test_what_a_source_gives(
     row: dict[str, Any], roles: frozenset[str], columns: dict[str, Any], tmp_path: Path
 ) -> None:
-    given = open_source(Source(_written(tmp_path, [row] * 3))).given
+    rows = [row | ({"label": i} if "label" in row else {}) for i in range(3)]
+    given = open_source(Source(_written(tmp_path, rows))).given
     assert given.roles == roles
     assert {name: set(there) for name, there in given.columns.items() if name in ("score", "label", "document")} == {
         name: set(there) for name, there in columns.items()

@@ -6,13 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.batch import NEGATIVE
-from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.batch import NEGATIVE, POSITIVE
+from lightning_embed.datamodules.sources.columns import (
+    DOCUMENT,
+    LABEL,
+    NEGATIVE_SCORE,
+    POSITIVE_SCORE,
+    SCORE,
+    number_of,
+)
 from lightning_embed.datamodules.sources.raw_rows import ENCODING
 from lightning_embed.datamodules.sources.sniff import decodes
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 
+SCORES = (SCORE, POSITIVE_SCORE, NEGATIVE_SCORE)
 SAMPLED = 1_000
 """Rows that say whether a column of texts holds numbers alone."""
 
@@ -49,7 +57,7 @@ def holds_texts(table: Table, column: str) -> bool:
         return False
     cells = table.take(range(min(SAMPLED, len(table))), [column])[column]
     values = [cell for cell in cells if cell is not None and (not isinstance(cell, str) or cell.strip())]
-    return not values or not all(isinstance(value, str) and _number(value) is not None for value in values)
+    return not values or not all(isinstance(value, str) and number_of(value) is not None for value in values)
 
 
 def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
@@ -65,18 +73,14 @@ def check_types(schema: Any, roles: dict[str, list[str]], title: str) -> None:
     for role, columns in roles.items():
         for column in columns:
             kind = schema.field(column).type
-            inner = kind.value_type if role == SCORE and is_list(kind) else kind
-            number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_null(inner)
-            numbers = number or _is_string(inner)  # a CSV column in which one cell is not a number
-            # a label may be read as a fraction where another one is missing
-            classes = (
-                pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind) or _is_string(kind)
-            )
-            expected, good = {
-                SCORE: ("numbers", numbers),
-                LABEL: ("whole numbers or text", classes),
-                DOCUMENT: ("whole numbers or text", classes),
-            }.get(role, ("text", is_text(kind)))
+            inner = kind.value_type if role in SCORES and is_list(kind) else kind
+            number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner)
+            words = _is_string(inner)  # a label, or a CSV column in which one cell is not a number
+            expected, good = "text", is_text(kind)
+            if role in SCORES:
+                expected, good = "numbers", number or words or pa.types.is_null(inner)
+            elif role in (LABEL, DOCUMENT):
+                expected, good = "whole numbers or text", number or words
             if not good:
                 raise UserError(
                     f"source '{title}': column '{column}' ({role}) must hold {expected}, it holds {kind}; name another one "
@@ -100,9 +104,7 @@ def find_bad(table: Table, roles: dict[str, list[str]]) -> Iterator[tuple[int, s
             for column, role in columns.items()
             for row, reason in _bad_of(batch.column(column), role)
         ]
-        if SCORE in roles and NEGATIVE in roles and is_list(batch.column(roles[SCORE][0]).type):
-            miscounted = _miscounted(batch, roles[SCORE][0], roles[NEGATIVE])
-            found += [(start + row, roles[SCORE][0], reason) for row, reason in miscounted]
+        found += [(start + row, column, reason) for row, column, reason in _miscounted(batch, roles)]
         yield from sorted(found)
         start += len(batch)
 
@@ -122,44 +124,48 @@ def _bad_of(values: Any, role: str) -> Iterator[tuple[int, str]]:
         for row in _where(pc.invert(good)):
             value = values[row].as_py()
             yield row, f"expected a {role}, got {'none' if value is None else value}"
-    elif role == SCORE:
-        yield from _bad_scores(values)
+    elif role in SCORES:
+        yield from _bad_scores(values, may_be_none=role == NEGATIVE_SCORE)
     elif role != NEGATIVE:
         yield from _bad_texts(values)
 
 
-def _miscounted(batch: Any, score: str, negatives: list[str]) -> Iterator[tuple[int, str]]:
-    """Rows whose list of scores is not one for the positive and one for each negative that is not blank."""
-    texts = np.zeros(len(batch), dtype=np.int64)
-    for column in negatives:
+def _miscounted(batch: Any, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
+    """Row, column and reason where the scores of a row are not as many as the texts that they are of."""
+    if SCORE in roles and NEGATIVE in roles and is_list(batch.column(roles[SCORE][0]).type):
+        negatives, given = _counts(batch, roles[NEGATIVE]), _counts(batch, roles[SCORE])
+        for row in np.flatnonzero(given != 1 + negatives).tolist():
+            yield row, roles[SCORE][0], f"{given[row]} scores for 1 positive and {negatives[row]} negatives"
+    for scores, role in ((POSITIVE_SCORE, POSITIVE), (NEGATIVE_SCORE, NEGATIVE)):
+        if scores in roles:
+            texts, given = _counts(batch, roles[role]), _counts(batch, roles[scores])
+            for row in np.flatnonzero(given != texts).tolist():
+                yield row, roles[scores][0], f"{given[row]} scores for {texts[row]} {role}s"
+
+
+def _counts(batch: Any, columns: list[str]) -> NDArray[np.int64]:
+    """(n,) numbers, or texts that are not blank, of each row in some columns together."""
+    counts = np.zeros(len(batch), dtype=np.int64)
+    for column in columns:
         flat, parents = _flat(batch.column(column))
-        flat = _text_of(flat)
         owners = np.arange(len(flat)) if parents is None else np.asarray(parents)
-        texts += np.bincount(owners[~_blank(flat)], minlength=len(batch))
-    given = np.asarray(_lengths(batch.column(score)))
-    for row in np.flatnonzero(given != 1 + texts).tolist():
-        yield row, f"{given[row]} scores for 1 positive and {texts[row]} negatives"
+        there = ~_blank(_text_of(flat)) if is_text(flat.type) else np.asarray(flat.is_valid())
+        counts += np.bincount(owners[there], minlength=len(batch))
+    return counts
 
 
-def _bad_scores(values: Any) -> Iterator[tuple[int, str]]:
+def _bad_scores(values: Any, may_be_none: bool) -> Iterator[tuple[int, str]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     flat, parents = _flat(values)
     if _is_string(flat.type):
-        flat = pa.array([_number(text) for text in flat.to_pylist()], "float64")
+        flat = pa.array([number_of(text) for text in flat.to_pylist()], "float64")
     good = pc.fill_null(pc.is_finite(flat.cast("float64", safe=False)), False)
     for row in _rows(pc.invert(good), parents):
         yield row, f"expected a finite number, got {values[row].as_py()!r}"
-    if parents is not None:
+    if parents is not None and not may_be_none:
         yield from ((row, "expected a score, got none") for row in _where(pc.equal(_lengths(values), 0)))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
 
 
 def _bad_texts(values: Any) -> Iterator[tuple[int, str]]:

@@ -5,10 +5,10 @@ from typing import Any
 
 from lightning_embed import __version__
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, NEGATIVE_SCORE, POSITIVE_SCORE, SCORE
 from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.labelled import Labelled, codes, label_id
-from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.sources.rows import Rows, as_list
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.tokenizer import TextTokenizer
 
@@ -33,7 +33,11 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
         if given in rows.columns:
             column = rows.columns[given][0]
             kinds[given] = datasets.Features.from_arrow_schema(rows.table.schema)[column]
-    present = [r for r in kinds if r in rows.columns or r == DOCUMENT]
+    if POSITIVE_SCORE in rows.columns:
+        kinds[SCORE] = datasets.List(datasets.Value("float64"))
+    present = [
+        r for r in kinds if r in rows.columns or r == DOCUMENT or (r == SCORE and POSITIVE_SCORE in rows.columns)
+    ]
     kept = b"" if rows.kept is None else rows.kept.tobytes()
     stamp = fingerprint(
         "pieces",
@@ -56,7 +60,15 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
     labelled = None
     if rows.labelled is not None:
         labelled = Labelled(codes(table, LABEL)[0], rows.labelled.negatives, rows.source.title)
-    return Rows(rows.source, table, {r: [r] for r in present}, rows.files, labelled=labelled, unused=rows.unused)
+    return Rows(
+        rows.source,
+        table,
+        {r: [r] for r in present},
+        rows.files,
+        labelled=labelled,
+        unused=rows.unused,
+        unlike=rows.unlike,
+    )
 
 
 def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[str, Any]]:
@@ -66,8 +78,11 @@ def _pieces(rows: Rows, tokenizer: TextTokenizer, role: str) -> Iterator[dict[st
         taken = rows.take(numbers)
         for i, number in enumerate(rows.numbers(numbers)):
             row = {r: values[i] for r, values in taken.items()}
-            for value in row[role] if isinstance(row[role], list) else [row[role]]:
+            for place, value in enumerate(as_list(row[role])):
+                if POSITIVE_SCORE in row:
+                    row[SCORE] = [as_list(row[POSITIVE_SCORE])[place], *as_list(row.get(NEGATIVE_SCORE))]
                 for piece in tokenizer.pieces(value, prompt, rows.source.max_length):
                     anchor = row[ANCHOR][0] if isinstance(row[ANCHOR], list) else row[ANCHOR]
                     document = label_id(row[DOCUMENT]) if DOCUMENT in row else number
-                    yield row | {ANCHOR: anchor, role: piece, DOCUMENT: document}
+                    whole = row | {ANCHOR: anchor, role: piece, DOCUMENT: document}
+                    yield {r: value for r, value in whole.items() if r not in (POSITIVE_SCORE, NEGATIVE_SCORE)}

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
@@ -10,6 +11,8 @@ from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 
+POSITIVE_SCORE, NEGATIVE_SCORE = "positive_score", "negative_score"
+"""Scores of a row's positives, and of its negatives, in columns of their own (FlagEmbedding's pos_scores and neg_scores)."""
 IsText = Callable[[str], bool]
 SCORE, LABEL, DOCUMENT = "score", "label", "document"
 TOOLS = {
@@ -20,6 +23,8 @@ TOOLS = {
     "positive_passages": POSITIVE,
     "neg": NEGATIVE,
     "negative_passages": NEGATIVE,
+    "pos_scores": POSITIVE_SCORE,
+    "neg_scores": NEGATIVE_SCORE,
 }
 """What FlagEmbedding, Tevatron and sentence-transformers call a role's column."""
 FIELDS = dict.fromkeys(("text", "question", "premise", "text1"), ANCHOR) | dict.fromkeys(
@@ -61,7 +66,17 @@ def find_roles(source: Source, found: Sequence[str], needed: Collection[str], is
         raise UserError(
             f"source '{source.title}': no column is known to be its {' or '.join(missing)}; {_to_write(found, roles, needed, is_text)}"
         )
-    return {role: columns for role, columns in roles.items() if role == NEGATIVE or len(columns) == 1}
+    return _with_scores_that_fit({r: columns for r, columns in roles.items() if r == NEGATIVE or len(columns) == 1})
+
+
+def _with_scores_that_fit(roles: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Without scores of texts that there are not, and of two kinds of scores only the rows' own."""
+    extra = {POSITIVE_SCORE, NEGATIVE_SCORE} & set(roles)
+    if SCORE in roles or POSITIVE_SCORE not in roles or POSITIVE not in roles:
+        dropped = extra
+    else:
+        dropped = set() if NEGATIVE in roles else extra - {POSITIVE_SCORE}
+    return {role: columns for role, columns in roles.items() if role not in dropped}
 
 
 def _as_told(source: Source, columns: Mapping[str, str], found: Sequence[str]) -> dict[str, list[str]]:
@@ -75,7 +90,7 @@ def _as_told(source: Source, columns: Mapping[str, str], found: Sequence[str]) -
         if _role(role) is None and role != DOCUMENT:
             raise UserError(
                 f"source '{source.title}': `columns` has the role '{role}'; expected anchor, positive, negative, negative_1 …, "
-                "score, label or document"
+                "score, positive_score, negative_score, label or document"
             )
         roles.setdefault(_role(role) or DOCUMENT, []).append(column)
     return roles
@@ -222,7 +237,21 @@ def _role(name: str) -> str | None:
     head, _, number = name.partition("_")
     if head == NEGATIVE and (number.isdigit() or name == NEGATIVE):
         return NEGATIVE
-    return name if name in (ANCHOR, POSITIVE, SCORE, LABEL) else None
+    return name if name in (ANCHOR, POSITIVE, SCORE, LABEL, POSITIVE_SCORE, NEGATIVE_SCORE) else None
+
+
+def number_of(value: Any) -> float | None:
+    """A score or label as a number: a finite number, True or False, or a text that says one of these; else None.
+
+    Args:
+        value: What a cell holds.
+    """
+    text = value.strip().lower() if isinstance(value, str) else value
+    try:
+        number = float({"true": 1, "false": 0}.get(text, text) if isinstance(text, str) else text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if isfinite(number) else None
 
 
 def passage(value: Any) -> str:

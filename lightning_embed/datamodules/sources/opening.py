@@ -12,6 +12,7 @@ from lightning_embed.datamodules.sources.checks import check_types, find_bad, ho
 from lightning_embed.datamodules.sources.columns import LABEL, find_roles, note_unused, unused_columns
 from lightning_embed.datamodules.sources.formats import read
 from lightning_embed.datamodules.sources.labelled import Labelled, codes, lone
+from lightning_embed.datamodules.sources.pair_labels import settle_pair_label
 from lightning_embed.datamodules.sources.places import places
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
@@ -24,13 +25,19 @@ NEGATIVES_BY_LABEL = 7
 """Negatives of other labels that a row of text and label gets unless its source says otherwise (the recipe's number)."""
 
 
-def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_rows: BadRows | None = None) -> Rows:
+def open_source(
+    source: Source,
+    needed: Sequence[str] = (ANCHOR, POSITIVE),
+    bad_rows: BadRows | None = None,
+    pairs_only: bool = False,
+) -> Rows:
     """Opens a source: reads or converts its files, finds its columns, applies its filter and looks for bad rows.
 
     Args:
         source: What to open.
         needed: Roles that it must have; a label does for a positive, which is then drawn among the rows of that label.
         bad_rows: What becomes of rows that cannot be used; None: the first is an error.
+        pairs_only: Whether rows labelled as pairs that do not belong together are left out.
 
     Raises:
         UserError: If a file is missing, empty or unreadable, a role has no column or a column of the wrong type, a row cannot be used,
@@ -54,6 +61,9 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
         raise UserError(
             f"source '{source.title}': none of its {len(table):,} rows meets {source.filter}; loosen the filter"
         )
+    unlike = settle_pair_label(source, table, roles, usable, pairs_only)
+    if not usable.any():
+        raise UserError(f"source '{source.title}': not one of its pairs belongs together by its label")
     total = int(usable.sum())
     _add_faults(faults, table, roles, usable, all_of_them=bad_rows.skip)
     usable[list(faults)] = False
@@ -73,7 +83,7 @@ def open_source(source: Source, needed: Sequence[str] = (ANCHOR, POSITIVE), bad_
     if labels is not None:
         most = NEGATIVES_BY_LABEL if source.negatives is None else source.negatives
         labelled = Labelled(labels[usable], most, source.title)
-    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled, unused)
+    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled, unused, unlike)
 
 
 def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int, Fault]) -> None:

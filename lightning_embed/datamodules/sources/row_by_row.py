@@ -13,7 +13,7 @@ from lightning_embed import __version__
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import cache_folder
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE, may_play, passage, role_of
+from lightning_embed.datamodules.sources.columns import DOCUMENT, SCORE, may_play, passage, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.raw_rows import (
     BOOL,
@@ -134,7 +134,7 @@ def _settle(role: str | None, kinds: Counter[str]) -> Any:
     ):
         return pa.list_(pa.string()) if kinds[TEXTS] or (kinds[EMPTY] and not texts) else pa.string()
     if role == SCORE or numbers > kinds[BOOL]:
-        number = pa.int64() if role in (LABEL, DOCUMENT) else pa.float64()
+        number = pa.int64() if role == DOCUMENT else pa.float64()  # labels of pairs may be graded
         return pa.list_(number) if kinds[NUMBERS] > kinds[NUMBER] else number
     return pa.bool_() if kinds[BOOL] else None
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
 from lightning_embed.datamodules.sources.checks import is_list
-from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, SCORE, passage
+from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, NEGATIVE_SCORE, POSITIVE_SCORE, SCORE, passage
 from lightning_embed.datamodules.sources.labelled import Labelled
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
@@ -26,6 +26,7 @@ class Rows:
         kept: Numbers of the table's rows that count; None: all.
         labelled: Draws positives and negatives for rows of text and label.
         unused: Columns of the data that play no role.
+        unlike: How many rows are labelled as pairs that do not belong together.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Rows:
         kept: NDArray[np.int64] | None = None,
         labelled: Labelled | None = None,
         unused: Sequence[str] = (),
+        unlike: int = 0,
     ) -> None:
         self.source, self.files, self.columns = source, files, roles
-        self.unused = list(unused)
+        self.unused, self.unlike = list(unused), unlike
         self.kept, self.labelled = kept, labelled
         self.table = table
 
@@ -67,7 +69,10 @@ class Rows:
             if SCORE in self.columns and is_list(self.table.schema.field(self.columns[SCORE][0]).type):
                 columns[SCORE] = roles - {ANCHOR}  # of a positive, and then of its negatives
             columns = {name: there for name, there in columns.items() if name in self.columns}
-        return Given(self.source.title, roles, {"keys": roles, "negative_counts": roles & {NEGATIVE}, **columns})
+            if POSITIVE_SCORE in self.columns:
+                columns[SCORE] = roles - {ANCHOR} if NEGATIVE_SCORE in self.columns else roles & {POSITIVE}
+        columns |= {"keys": roles, "negative_counts": roles & {NEGATIVE}}
+        return Given(self.source.title, roles, columns, self.unlike)
 
     def numbers(self, rows: Sequence[int]) -> list[int]:
         """The table's numbers of some rows, which is what messages name them by.
@@ -102,7 +107,16 @@ class Rows:
         return taken
 
 
+def as_list(cell: Any) -> list[Any]:
+    """What a cell holds: the items of a list, a value alone, or nothing.
+
+    Args:
+        cell: A value, a list of values, or None.
+    """
+    return cell if isinstance(cell, list) else [] if cell is None else [cell]
+
+
 def _negatives(cells: Sequence[Any]) -> list[str]:
     """The texts of a row's negative columns, each a text or a list; blank ones are left out."""
-    texts = (passage(item) for cell in cells for item in (cell if isinstance(cell, list) else [cell]) if item)
+    texts = (passage(item) for cell in cells for item in as_list(cell) if item)
     return [text for text in texts if text.strip()]
