@@ -22,7 +22,7 @@ POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
 
 
-def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None = None) -> None:
+def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection | None = None) -> None:
     """Saves backbone, tokenizer, pooling, prompts and normalisation; the folder is there whole or not at all.
 
     Args:
@@ -36,7 +36,7 @@ def export_encoder(encoder: TextEncoder, folder: Path, dense: Projection | None 
     unsharded = gathered(encoder)
     if unsharded is None:
         return
-    encoder = as_exported(unsharded)
+    encoder, folder = as_exported(unsharded), Path(folder)
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import yaml
+from jsonargparse.typing import Path_fr
 
 from lightning_embed.errors import UserError
-
-if TYPE_CHECKING:
-    from os import PathLike
-
-    File: TypeAlias = str | PathLike[str]
-else:  # on the command line a file that exists, relative to the chain's
-    from jsonargparse.typing import Path_fr as File
 
 AFTER, DATA = "after", "data"
 """Names that are replaced by folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
@@ -42,8 +36,9 @@ class Stage:
 
     name: str
     """What it is called, and its folder's name."""
-    config: File
-    """Its configuration, as `fit` takes it, with `$after`, `$data` and the chain's values in it; a path from the chain's file."""
+    config: Path_fr
+    """Its configuration, as `fit` takes it, with `$after`, `$data` and the chain's values in it: a path from the chain's file, or in
+    Python any path."""
     after: str | None = None
     """The stage that it starts from: `$after` is that one's folder. None: it starts from pretrained weights."""
     task: str | None = None

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from lightning_embed import Distillation, EmbeddingModule, LossTerm, Projection, UserError, fill_store, import_vectors
 from lightning_embed.datamodules import EmbeddingDataModule, Source
 from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.datamodules.teacher_store.shard import Shard, shard_names
@@ -307,6 +309,32 @@ def test_every_text_of_every_epoch_is_stored(student: Path, teacher: Path, tmp_p
     steps = data.train_dataloader().dataset
     seen = [steps[step] for step in range(8 * len(data.plan))]
     assert all(set(batch.teacher_vectors) == set(roles) and not batch.teacher for batch in seen)
+
+
+def test_a_notebook_fills_the_store_with_or_without_a_trainer(
+    student: Path, teacher: Path, pairs: Path, capsys: Capture
+) -> None:
+    losses = {"distill": LossTerm(Distillation())}
+    module = EmbeddingModule(TextEncoder(str(student)), losses, FrozenEncoder(str(teacher)), Projection())
+    data = EmbeddingDataModule([Source(str(pairs))], num_workers=0)
+    texts = different(toy_pairs(96))
+    fill_store(module, data)
+    assert f"{texts} texts, 0 of them stored already, {texts} encoded" in said(capsys)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    fill_store(module, data, trainer, shard_texts=10)
+    assert f"{texts} texts, {texts} of them stored already\n" in said(capsys)
+    with pytest.raises(UserError, match="shard_texts must be at least 1, got 0"):
+        fill_store(module, data, trainer, shard_texts=0)
+
+
+def test_a_notebook_imports_vectors_into_a_store_of_its_own(tmp_path: Path) -> None:
+    vectors = given(tmp_path, ["a", "b", "c"])
+    for expected in (3, 0):
+        store, new = import_vectors(str(tmp_path / "given.npy"), "voyage", str(tmp_path / "store"))
+        assert new == expected
+    found, here = store.find(content_keys(["c"]))
+    assert here.all() and np.allclose(found, vectors[2] / np.linalg.norm(vectors[2]), atol=1e-3)
+    assert [*stored_teachers(tmp_path / "store")] == [store.path]
 
 
 def given(tmp_path: Path, texts: list[str], dim: int = 20) -> np.ndarray:

@@ -141,11 +141,7 @@ def test_a_loss_that_never_runs_requires_nothing(
     job["model"]["init_args"]["losses"]["rank"] = {"loss": "CoSENT", "weight": weight}
     job["trainer"]["max_steps"] = 9
     if stages:
-        schedule = {
-            "class_path": "lightning_embed.callbacks.loss_schedule.LossSchedule",
-            "init_args": {"stages": stages},
-        }
-        job["trainer"]["callbacks"] = [schedule]
+        job["trainer"]["callbacks"] = [{"class_path": "LossSchedule", "init_args": {"stages": stages}}]
     if good:
         run("doctor", job, tmp_path)
     else:

