@@ -7,6 +7,7 @@ used, so that importing the package costs nothing.
 from typing import TYPE_CHECKING
 
 from lightning_embed.utils.lazy import lazy
+from lightning_embed.utils.version import __version__
 
 if TYPE_CHECKING:
     from lightning_embed.batch import EmbeddingBatch, TokenBatch, Tokens
@@ -99,8 +100,6 @@ else:
             "training": ["FSDP2"],
         },
     )
-
-__version__ = "0.2.0"
 
 __all__ = [
     "FSDP2",

@@ -4,7 +4,7 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
-from lightning_embed import __version__
+from lightning_embed.utils.version import __version__
 
 COMMANDS = {
     "fit": "train a student; without arguments: the default job, on this machine's Python documentation",

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from lightning_embed import __version__
 from lightning_embed.checkpoints.integrity import require_whole
 from lightning_embed.errors import UserError
 from lightning_embed.utils.described import construction
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.version import __version__
 
 KEY = "lightning_embed"
 """Where a checkpoint holds them."""

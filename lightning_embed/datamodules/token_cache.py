@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightning_embed import __version__
 from lightning_embed.batch import Tokens, text_key
 from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.rows import Rows
@@ -24,6 +23,7 @@ from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.folders import user_cache
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.version import __version__
 
 COLUMNS = ("keys", "starts", "lengths", "lost")
 Column = tuple[str, list[str]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_embed import __version__
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.utils.version import __version__
 
 
 def model_card(

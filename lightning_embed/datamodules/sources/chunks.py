@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lightning_embed import __version__
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, NEGATIVE_SCORE, POSITIVE_SCORE, SCORE
 from lightning_embed.datamodules.sources.files import fingerprint
@@ -11,6 +10,7 @@ from lightning_embed.datamodules.sources.labelled import Labelled, codes, label_
 from lightning_embed.datamodules.sources.rows import Rows, as_list
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.version import __version__
 
 READ = 256
 

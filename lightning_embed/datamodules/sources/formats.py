@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightning_embed import __version__
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import holds_several_types, saved_files
 from lightning_embed.datamodules.sources import beir, raw_rows, row_by_row
@@ -21,6 +20,7 @@ from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError, user_error
 from lightning_embed.utils.quiet import quiet
+from lightning_embed.utils.version import __version__
 
 ROW_BY_ROW = ("json", "csv", "tsv")
 """Formats that `row_by_row` reads where `datasets` cannot."""

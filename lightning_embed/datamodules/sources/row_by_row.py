@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lightning_embed import __version__
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import cache_folder
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
@@ -30,6 +29,7 @@ from lightning_embed.datamodules.sources.raw_rows import (
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.utils.atomic import whole_file
+from lightning_embed.utils.version import __version__
 
 MARKS = WHERE, FAULT, COLUMN = "_where", "_fault", "_column"
 """Columns of the table that say where a row comes from, what is wrong with it, and in which column."""
