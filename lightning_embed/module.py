@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
 from lightning_embed.checkpoints.load import checkpoint_file, load_arguments
-from lightning_embed.checkpoints.settings import write_settings
+from lightning_embed.checkpoints.settings import note_changes, write_settings
 from lightning_embed.compat.lightning import fix_progress_counters, is_attached
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
@@ -29,6 +29,7 @@ from lightning_embed.losses.requirements import Given, check_sources, remarks
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.fsdp2 import FSDP2
+from lightning_embed.training.length import run_steps
 from lightning_embed.training.parameters import parameter_groups, zero_touching
 from lightning_embed.training.projection_start import fit_projection
 from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
@@ -67,6 +68,11 @@ class EmbeddingModule(Described, L.LightningModule):
         super().__init__()
         if not losses:
             raise UserError("losses: at least one is needed, e.g. {distill: {loss: Distillation}}")
+        shared = {id(p) for p in student.parameters()}
+        if teacher is not None and any(id(p) in shared for p in teacher.parameters()):
+            raise UserError("teacher and student are one encoder, and a teacher never trains: make two of them")
+        if not any(p.requires_grad for p in student.parameters()):
+            note("student: none of its weights trains; the teacher of another module stays frozen")
         self.student = student
         object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
@@ -91,7 +97,7 @@ class EmbeddingModule(Described, L.LightningModule):
             self.strict_loading = False  # `check_base` is as strict about all that trains
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.retrieval = PairRetrieval()
-        self._loaded = False
+        self._projection_started = False
 
     teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
     _made: Made | None = None
@@ -251,13 +257,13 @@ class EmbeddingModule(Described, L.LightningModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Fits the projection to the first batches of a new run, unless its settings say otherwise or it is a checkpoint's.
+        """Fits the projection to the first batches of the module's first run, unless its settings say otherwise or it is a checkpoint's.
 
         The run then trains on the same batches: none is left out.
         """
         self._settle_optimizer()
         projection = self.projection
-        if projection is None or projection.start != "fitted" or projection.weights or self._loaded:
+        if projection is None or projection.start != "fitted" or projection.weights or self._projection_started:
             return
         if self.trainer.global_step or not self.teacher_roles:
             return
@@ -265,6 +271,7 @@ class EmbeddingModule(Described, L.LightningModule):
         self.student.eval()
         with self.trainer.precision_plugin.forward_context():
             fit_projection(projection, self._vector_pairs(), self.trainer.strategy.broadcast)
+        self._projection_started = True
         self.student.train(training)
 
     def _vector_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -316,9 +323,17 @@ class EmbeddingModule(Described, L.LightningModule):
         """Raises `UserError` if the checkpoint is another student's or another base's adapter."""
         trained = [name for name, p in self.named_parameters() if p.requires_grad]
         check_base(self.student, checkpoint, trained, "the checkpoint")
-        self._loaded = True
+        self._projection_started = True
         if is_attached(self) and self.trainer.state.fn == TrainerFn.FITTING:
+            note_changes(self, checkpoint)
             settle_checkpoint(self.trainer, checkpoint, parameter_groups(self))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """torch's, with one line for weights of another model."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            raise UserError(f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}") from None
 
     @classmethod
     def load_from_checkpoint(
@@ -391,7 +406,12 @@ class EmbeddingModule(Described, L.LightningModule):
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
         if isinstance(scheduler, WarmupSchedule) and scheduler.total_steps is None:
-            # from the trainer's setting, not estimated_stepping_batches: that would start the data anew
-            scheduler.total_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
+            scheduler.total_steps = run_steps(self.trainer)
+            if scheduler.total_steps is None and scheduler.decay != "constant":
+                raise UserError(
+                    f"lr_scheduler: decay {scheduler.decay} needs to know the last step, and there is neither trainer.max_steps nor "
+                    "trainer.max_epochs: give one of them (trainer.max_time may end the run before), or lr_scheduler.total_steps, or "
+                    "decay: constant"
+                )
         self._made = Made.of(optimizer, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

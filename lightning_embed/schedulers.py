@@ -15,7 +15,7 @@ class WarmupSchedule(LRScheduler):
         optimizer: Whose learning rate.
         warmup_steps: Steps until the full rate.
         decay: How it falls afterwards: `constant` (not at all), `linear` or `cosine`.
-        total_steps: Where it has fallen to `final`; None: the trainer's max_steps.
+        total_steps: Where it has fallen to `final`; None: at the last step of trainer.max_steps or max_epochs, whichever comes first.
         final: Share of the full rate that is left at the end, 0 to 1.
         last_epoch: Step that it is at; -1 at the start.
     """

@@ -6,6 +6,7 @@ import lightning.pytorch as L
 
 from lightning_embed.callbacks.last_checkpoint import checkpoints_folder
 from lightning_embed.checkpoints.averaging import average_with
+from lightning_embed.checkpoints.settings import read_without_weights
 from lightning_embed.checkpoints.student import read_checkpoint
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
@@ -57,16 +58,17 @@ class AverageCheckpoints(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Checks that a run resumed after the earlier step has its weights."""
-        self._stepped = trainer.global_step
+        self._stepped, self.saved = trainer.global_step, ""
         if self._off(trainer):
             return
         step, done, file = self.step(trainer), trainer.global_step, self._folder(trainer) / "earlier.ckpt"
         if done == step:
             self._save(trainer, "earlier.ckpt")
-        elif done > step and not file.exists():
+        elif done > step and (found := read_without_weights(file)["global_step"] if file.exists() else None) != step:
+            there = f", which has those of step {found}" if found is not None else ""
             raise UserError(
-                f"average.earlier: the run resumes at step {done}, and the weights of step {step} were expected in {file}; "
-                "give a later step, or set average.earlier to null"
+                f"average.earlier: the run resumes at step {done}, and the weights of step {step} were expected in {file}{there}; "
+                f"give a later step,{f' or {found},' if found is not None else ''} or set average.earlier to null"
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: object) -> None:

@@ -58,5 +58,5 @@ def trainer_defaults(
         "default_root_dir": str(folder),
         "logger": [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
         "plugins": [CheckpointFiles()],
-        "callbacks": [*made, LastCheckpoint(), ModelCheckpoint(folder / "checkpoints", **best)],
+        "callbacks": [*made, ModelCheckpoint(folder / "checkpoints", **best), LastCheckpoint()],
     }

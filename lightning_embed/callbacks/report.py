@@ -23,6 +23,7 @@ from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER
 from lightning_embed.evaluation.reports.measuring import device_name, is_loaded, measure_models, versions
 from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.utils.notes import note
 
 METRIC = "ndcg@10"
 SPEED_TEXTS = 512
@@ -51,18 +52,28 @@ class Report(L.Callback):
 
     def __init__(self, enabled: bool = True, dims: list[int] | None = None, export: bool = True) -> None:
         self.enabled, self.dims, self.export = enabled, dims, export
+        self._start()
+
+    def _start(self) -> None:
         self.before: list[dict[str, Any]] = []
         """The untrained student's scores."""
+        self.scored_on: list[Any] | None = None
+        """The test sources, their rows and the dims of `before`."""
         self.counts = TrainingCounts()
 
     def state_dict(self) -> dict[str, Any]:
         """The student's scores before training and what was trained on so far, for a resumed run."""
-        return {"before": self.before, **self.counts.state()}
+        return {"before": self.before, "scored_on": self.scored_on, **self.counts.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over the scores and counts from before the run was stopped."""
-        self.before = state_dict["before"]
+        self.before, self.scored_on = state_dict["before"], state_dict.get("scored_on")
         self.counts.load(state_dict)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forgets an earlier run of the same object."""
+        if stage == "fit" and trainer.global_step == 0:
+            self._start()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts all ranks' count of cut texts in the checkpoint, which else holds rank 0's state."""
@@ -70,9 +81,18 @@ class Report(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Scores the untrained student, once."""
-        if self.enabled and not self.before and trainer.global_step == 0:
-            self.before = [asdict(row) for row in self._student_grid(trainer)]
+        if self.enabled:
+            self._score_before(trainer)
         self.counts.start()
+
+    def _score_before(self, trainer: L.Trainer) -> None:
+        test = [[[rows.source.title, len(rows)] for rows in _data(trainer).rows("test")], self.dims]
+        if self.before and self.scored_on not in (None, test):
+            note("report: the test pairs or dims have changed since the run began, so the student before is left out")
+            self.before = []
+        self.scored_on = test
+        if not self.before and trainer.global_step == 0:
+            self.before = [asdict(row) for row in self._student_grid(trainer)]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int

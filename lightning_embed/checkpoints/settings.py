@@ -22,11 +22,14 @@ import torch
 from lightning_embed.checkpoints.integrity import require_whole
 from lightning_embed.errors import UserError
 from lightning_embed.utils.described import construction
+from lightning_embed.utils.differences import differences
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.version import __version__
 
 KEY = "lightning_embed"
 """Where a checkpoint holds them."""
+OPTIMIZER = ("optimizer", "lr_scheduler")
+"""Settings that `training.resumed` compares with the states."""
 
 
 def write_settings(module: Any, checkpoint: dict[str, Any]) -> None:
@@ -46,6 +49,27 @@ def write_settings(module: Any, checkpoint: dict[str, Any]) -> None:
     settings = {part: made.settings for part, made in parts.items()}
     missing = {part: made.missing for part, made in parts.items()}
     checkpoint[KEY] = {"version": __version__, **settings, "missing": missing}
+
+
+def note_changes(module: Any, checkpoint: Mapping[str, Any]) -> None:
+    """Notes which settings of a module differ from those of a checkpoint that a fit resumes from: they count from there on.
+
+    Args:
+        module: An `EmbeddingModule`.
+        checkpoint: Its content; one of an earlier version has no settings.
+    """
+    then, now = (checkpoint.get(KEY) or {}).get("model"), construction(module).settings
+    if then is None:
+        return
+    of_both = [
+        {name: value for name, value in one["init_args"].items() if name not in OPTIMIZER} for one in (then, now)
+    ]
+    said = differences(*of_both)
+    if said:
+        step = checkpoint["global_step"]
+        note(
+            f"from step {step} on: {'; '.join(said)[:400]} (what was learned, such as weights or a temperature, stays)"
+        )
 
 
 def read_without_weights(checkpoint: Path) -> dict[str, Any]:

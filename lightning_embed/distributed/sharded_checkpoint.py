@@ -5,7 +5,7 @@ The layout is Lightning's: `.metadata` and `*.distcp` of torch.distributed.check
 (compat/torch.py) accepts tables of tensors and nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
@@ -98,6 +98,7 @@ def read_into(folder: Path, module: nn.Module, optimizers: list[Optimizer]) -> d
         raise UserError(f"{folder}: the checkpoint is of another model: it and the model do not both have {other}")
     states: list[dict[str, Tensor]] = []
     for i, (optimizer, saved) in enumerate(zip(optimizers, rest.get("optimizer_states", []), strict=False)):
+        check_sizes(saved["param_groups"], optimizer.param_groups)
         own = dict(zip(_names(saved), _parameters(optimizer), strict=True))
         prefix = OPTIMIZER.format(i)
         named = {name: table.state_dict_metadata[name] for name in table.state_dict_metadata if name.startswith(prefix)}
@@ -117,6 +118,7 @@ def shard_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> Non
         saved: What `optimizer.state_dict()` gave on unsharded weights; parameters are matched by their order.
         optimizer: The optimizer.
     """
+    check_sizes(saved["param_groups"], optimizer.param_groups)
     own = zip(_names(saved), _parameters(optimizer), strict=True)
     state = {
         name: {key: shard_like(value, parameter) for key, value in saved["state"][name].items()}
@@ -124,6 +126,21 @@ def shard_optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> Non
         if name in saved["state"]
     }
     optimizer.load_state_dict({**saved, "state": state})
+
+
+def check_sizes(saved: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `UserError` where a checkpoint's optimizer is of other weights than the job trains.
+
+    Args:
+        saved: Its parameter groups.
+        own: The job's.
+    """
+    before, now = ([len(group["params"]) for group in groups] for groups in (saved, own))
+    if before != now:
+        raise UserError(
+            f"the checkpoint was made while {sum(before)} weight tensors trained, and this job trains {sum(now)}: train the same ones "
+            "(projection.trainable, learnable_temperature, losses), or start a new run from its weights"
+        )
 
 
 def _names(saved: Mapping[str, Any]) -> list[Any]:

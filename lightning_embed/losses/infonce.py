@@ -139,6 +139,7 @@ class InfoNCE(EmbeddingLoss):
         self.log_temperature = nn.Parameter(
             torch.full((1,), math.log(temperature)), requires_grad=learnable_temperature
         )
+        self.fixed_temperature = None if learnable_temperature else temperature
         self.min_temperature, self.symmetric, self.shared = min_temperature, symmetric, gather
         rules = {same_text: mask_same_text, same_label: mask_same_label, same_document: mask_same_document}
         self.rules = [rule for rule, wanted in rules.items() if wanted]
@@ -150,6 +151,8 @@ class InfoNCE(EmbeddingLoss):
     @property
     def temperature(self) -> Tensor:
         """τ, a scalar tensor."""
+        if self.fixed_temperature is not None:  # a setting, not what a checkpoint holds
+            return torch.tensor(self.fixed_temperature, device=self.log_temperature.device)
         return self.log_temperature.float().exp().squeeze()
 
     def on_step_end(self, module: Any, step: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 from jsonargparse.typing import Path_fr
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.differences import flat
 
 AFTER, DATA = "after", "data"
 """Names that are replaced by folders in a stage's configuration: `$after`, the predecessor's, and `$data`."""
@@ -250,29 +251,3 @@ def scaled(settings: Any, factor: float) -> Any:
         else scaled(value, factor)
         for key, value in settings.items()
     }
-
-
-def flat(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of a configuration with its dotted name.
-
-    Args:
-        settings: The configuration, or a part of it.
-        path: Where it is in the configuration.
-    """
-    if isinstance(settings, Mapping) and settings:
-        for key, value in settings.items():
-            yield from flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, settings
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that differ: `trainer.max_steps 100 -> 200`.
-
-    Args:
-        then: A configuration.
-        now: Another.
-    """
-    old, new = dict(flat(then)), dict(flat(now))
-    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    return [f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}" for name in names]

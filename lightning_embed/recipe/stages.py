@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 from lightning_embed.errors import UserError
-from lightning_embed.recipe.chain import Job, differences
+from lightning_embed.recipe.chain import Job
 from lightning_embed.utils.atomic import write_whole
+from lightning_embed.utils.differences import differences
 from lightning_embed.utils.signals import ENDING, Stopped
 
 CONFIG, BEGUN, DONE, LOG = "stage.yaml", "begun.json", "done.json", "fit.log"

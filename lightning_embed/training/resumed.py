@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_embed.distributed.sharded_checkpoint import check_sizes
 from lightning_embed.errors import UserError
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.utils.formatting import duration
@@ -60,21 +61,6 @@ def settle_checkpoint(trainer: L.Trainer, checkpoint: dict[str, Any], groups: Se
     if 0 < trainer.max_steps <= checkpoint["global_step"]:
         note(
             f"the checkpoint is of step {checkpoint['global_step']}: trainer.max_steps {trainer.max_steps} leaves nothing to train"
-        )
-
-
-def check_sizes(saved: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
-    """Raises `UserError` where a checkpoint's optimizer is of other weights than the job trains.
-
-    Args:
-        saved: Its parameter groups.
-        own: The job's.
-    """
-    before, now = ([len(group["params"]) for group in groups] for groups in (saved, own))
-    if before != now:
-        raise UserError(
-            f"the checkpoint was made while {sum(before)} weight tensors trained, and this job trains {sum(now)}: train the same ones "
-            "(projection.trainable, learnable_temperature, losses), or start a new run from its weights"
         )
 
 
