@@ -36,3 +36,13 @@ def first_line(error: object, length: int = 160) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0][:length] if lines else type(error).__name__
+
+
+def in_one_line(error: object, length: int = 200) -> str:
+    """All that another library says of an error, for a message whose first line says little; its class where it says nothing.
+
+    Args:
+        error: An exception, or its text.
+        length: Characters after which it is cut.
+    """
+    return " ".join(str(error).split())[:length] or type(error).__name__

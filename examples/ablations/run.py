@@ -28,10 +28,11 @@ import yaml
 from jsonargparse.typing import Path_fr
 
 from lightning_embed.evaluation.reports.curves import Curve, read_curves
-from lightning_embed.recipe.chain import Job, Stage, merged, read, replaced, scaled
+from lightning_embed.recipe.chain import Job, Stage, merged, replaced, scaled
 from lightning_embed.recipe.data import Prepared, prepare
 from lightning_embed.recipe.run import train
 from lightning_embed.recipe.stages import is_done
+from lightning_embed.utils.configs import read_config
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 METRIC = "ndcg@10"
@@ -102,13 +103,13 @@ PAPER_4 = {
 def job(arm: Arm, seed: int, asked: argparse.Namespace, data: Prepared, base: Job | None) -> Job:
     """The arm as a stage that `recipe` can train."""
     file = RECIPE / "demo" / ("retrieval.yaml" if arm.adapter else "stage1.yaml")
-    chain = read(RECIPE / "demo.yaml")
+    chain = read_config(RECIPE / "demo.yaml")
     model: dict[str, Any] = {"losses": {}}
     for name in arm.losses:
         loss, weight = LOSSES[name]
         nested = {"class_path": "Matryoshka", "init_args": {"loss": loss, "dims": "$dims"}}
         model["losses"][name.lower()] = {"loss": nested, "weight": weight if len(arm.losses) > 1 else 1.0}
-    settings = merged(chain["shared"], read(file))
+    settings = merged(chain["shared"], read_config(file))
     settings["model"]["init_args"].pop("losses")
     settings = merged(
         settings, {"model": {"init_args": model | ({"projection": arm.projection} if arm.projection else {})}}

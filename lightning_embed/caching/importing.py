@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightning_embed.datamodules.teacher_store.lookup import store_folder
 from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys
 from lightning_embed.encoders.teacher import given_identity
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, in_one_line
 
 ROWS = 65_536
 """Rows that are read at a time."""
@@ -62,7 +62,7 @@ def _parquet(file: Path, text: str, vector: str) -> Iterator[Batch]:
     try:
         table = pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: it could not be read as Parquet ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{file}: it could not be read as Parquet ({in_one_line(error)})") from None
     schema = table.schema_arrow
     for option, column in (("--import_text", text), ("--import_vector", vector)):
         if column not in schema.names:
@@ -91,7 +91,7 @@ def _npy(file: Path, beside: Path, key: str) -> Iterator[Batch]:
     try:
         vectors = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: it could not be read as .npy ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{file}: it could not be read as .npy ({in_one_line(error)})") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise UserError(f"{file}: expected an (n, E) matrix of floats, got {vectors.shape} of {vectors.dtype}")
     texts = list(_texts(beside, key))

@@ -12,8 +12,9 @@ import torch
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
 from lightning_embed.checkpoints.rebuild import arguments_of_config, import_class, rebuild, without_weights
 from lightning_embed.checkpoints.settings import KEY, require_all
-from lightning_embed.checkpoints.student import find_config, read_checkpoint, read_config
+from lightning_embed.checkpoints.student import find_config, read_checkpoint
 from lightning_embed.errors import UserError
+from lightning_embed.utils.configs import read_config
 
 
 def load_arguments(

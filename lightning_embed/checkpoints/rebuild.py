@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_embed.errors import UserError, first_line, user_error
+from lightning_embed.errors import UserError, first_line, in_one_line, user_error
 from lightning_embed.utils.described import Described, parameters, put_back
 
 
@@ -101,7 +101,5 @@ def arguments_of_config(kind: type, arguments: Mapping[str, Any], names: Iterabl
         parser.add_class_arguments(kind, skip=set(parameters(kind)) - set(wanted), fail_untyped=False)
         made = parser.instantiate(parser.parse_object(wanted))
     except ArgumentError as error:
-        raise UserError(
-            f"the model cannot be rebuilt: {user_error(error) or ' '.join(str(error).split())[:600]}"
-        ) from None
+        raise UserError(f"the model cannot be rebuilt: {user_error(error) or in_one_line(error, 600)}") from None
     return dict(made.items(branches=True, nested=False))

@@ -12,7 +12,8 @@ from lightning_embed.checkpoints.adapters import check_base, with_base
 from lightning_embed.checkpoints.integrity import require_whole
 from lightning_embed.checkpoints.rebuild import rebuild, without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
-from lightning_embed.errors import UserError, first_line, user_error
+from lightning_embed.errors import UserError, in_one_line, user_error
+from lightning_embed.utils.configs import read_config
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.text_encoder import TextEncoder
@@ -115,26 +116,6 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     return loaded
 
 
-def read_config(config: Path) -> dict[str, Any]:
-    """A run's configuration.
-
-    Args:
-        config: As `fit` wrote it.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    import yaml
-
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{config}: the run's configuration cannot be read ({first_line(error)})") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{config}: expected a run's configuration, got {type(settings).__name__}")
-    return settings
-
-
 def student_settings(config: Path) -> dict[str, Any]:
     """The student's part of a run's configuration: its class and arguments.
 
@@ -177,7 +158,7 @@ def load_student(checkpoint: Path, config: Path | None = None) -> TextEncoder:
     try:
         student.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         of = config or "its settings"
         raise UserError(f"{checkpoint}: its weights do not fit the student of {of} ({reason})") from None
     return student.eval()
@@ -211,6 +192,6 @@ def _from_config(config: Path, untrained: dict[str, Any]) -> TextEncoder:
         parsed = parser.parse_object({"student": {**settings, "init_args": arguments}})
         student: TextEncoder = parser.instantiate(parsed).student
     except ArgumentError as error:
-        reason = user_error(error) or " ".join(str(error).split())[:600]
+        reason = user_error(error) or in_one_line(error, 600)
         raise UserError(f"{config}: the student cannot be rebuilt: {reason}") from None
     return student

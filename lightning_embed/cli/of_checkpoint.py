@@ -12,9 +12,10 @@ import yaml
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
 from lightning_embed.checkpoints.rebuild import without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
-from lightning_embed.checkpoints.student import find_config, read_config
+from lightning_embed.checkpoints.student import find_config
 from lightning_embed.cli.run_folder import run_folder
 from lightning_embed.errors import UserError
+from lightning_embed.utils.configs import read_config
 
 COMMANDS = ("validate", "test", "predict")
 SECTIONS_OF_FIT = ("checkpoint", "last_checkpoint", "average", "report")

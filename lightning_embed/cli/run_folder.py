@@ -8,7 +8,7 @@ import lightning.pytorch as L
 from lightning.pytorch.cli import SaveConfigCallback
 
 from lightning_embed.distributed.failure import RUN_FOLDER, forget
-from lightning_embed.errors import UserError
+from lightning_embed.utils.folders import writable
 
 
 def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
@@ -34,16 +34,7 @@ def _choose(base: Path, command: str, ckpt_path: str | None) -> Path:
     folder = candidates[-1] if command == "fit" and ckpt_path is None else candidates[max(0, len(candidates) - 2)]
     if ckpt_path is not None and Path(ckpt_path).exists() and Path(ckpt_path).resolve().parent.name == "checkpoints":
         folder = Path(ckpt_path).parent.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-        forget(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the run's folder cannot be written ({error.strerror}); give another --trainer.default_root_dir"
-        ) from None
+    forget(writable(folder, "give the run another folder with --trainer.default_root_dir"))
     return folder
 
 

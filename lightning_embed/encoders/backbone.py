@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_embed.compat.transformers import attention_of, remake_rotary, rotary_modules
 from lightning_embed.encoders.pretrained import require_weights
-from lightning_embed.errors import UserError, first_line
+from lightning_embed.errors import UserError, first_line, in_one_line
 from lightning_embed.utils.quiet import quiet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -216,7 +216,7 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     try:
         small.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error)
         raise UserError(f"model '{model}': layers {list(layers)} do not fit in their new places ({reason})") from None
     return small
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.folders import user_cache, writable
 from lightning_embed.utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def evaluate(
         dims: Sizes to truncate to; None: D and its halves, down to 32.
         precisions: Some of float32, int8, binary, binary_rescore.
         output: Folder of the report.
-        cache: Folder of embeddings and finished cells; None: lightning_embed/evaluate in $XDG_CACHE_HOME, else in ~/.cache.
+        cache: Folder of embeddings and finished cells; None: `evaluate` in the user's cache folder, such as ~/.cache/lightning_embed.
         device: Where models run, such as cuda:1; None: the GPU if there is one.
         batch_size: Texts a forward.
         shots: Training texts a label in local classification; mteb's stock tasks have their own.
@@ -68,7 +68,10 @@ def evaluate(
     """
     chosen = checked_precisions(precisions)
     _check_numbers(batch_size, shots, resamples)
-    folder, kept = _writable(Path(output)), _writable(_cache_folder(cache))
+    folder, kept = (
+        writable(one, "give another folder")
+        for one in (Path(output), Path(cache).expanduser() if cache else user_cache() / "evaluate")
+    )
     from lightning_embed.evaluation.models import load_model
     from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
     from lightning_embed.evaluation.tasks.local import read_tasks
@@ -191,19 +194,3 @@ def _check_numbers(batch_size: int, shots: int, resamples: int) -> None:
     for name, value, least in (("batch_size", batch_size, 1), ("shots", shots, 1), ("resamples", resamples, 100)):
         if value < least:
             raise UserError(f"{name}: must be at least {least}, got {value}")
-
-
-def _cache_folder(given: str | None) -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return (Path(given) if given else root / "lightning_embed" / "evaluate").expanduser()
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}); give another folder") from None
-    return folder

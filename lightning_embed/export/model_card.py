@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.utils.configs import arguments_of
 from lightning_embed.utils.version import __version__
 
 
@@ -82,24 +83,24 @@ def _usage(name: str) -> list[str]:
 
 
 def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    student, teacher = _arguments(model.get("student")), _arguments(model.get("teacher"))
+    student, teacher = arguments_of(model.get("student")), arguments_of(model.get("teacher"))
     lines = [
         f"- Started from `{student.get('model', '?')}`"
         + (f", layers {student['layers']}" if student.get("layers") else "")
     ]
     if student.get("adapter") is not None:
-        lines[-1] += f", by a LoRA adapter of rank {_arguments(student['adapter']).get('rank', 32)}"
+        lines[-1] += f", by a LoRA adapter of rank {arguments_of(student['adapter']).get('rank', 32)}"
     if student.get("random_init"):
         lines[-1] += ", with random weights"
     if teacher:
         lines.append(f"- Teacher: `{teacher.get('model', '?')}`")
     for name, term in (model.get("losses") or {}).items():
-        term = _arguments(term)
+        term = arguments_of(term)
         loss = term["loss"]
         kind = loss if isinstance(loss, str) else loss["class_path"]
         lines.append(f"- Loss `{name}`: {kind.rpartition('.')[2]}, weight {term.get('weight', 1.0)}")
     data = config.get("data") or {}
-    arguments = _arguments(data)
+    arguments = arguments_of(data)
     sources = arguments.get("train")
     named = ", ".join(f"`{s.get('path', s) if isinstance(s, Mapping) else s}`" for s in sources or [])
     lines.append(f"- Data: {named or data.get('class_path', '?').rpartition('.')[2]}")
@@ -107,13 +108,6 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     if arguments.get("global_batch_size"):
         lines.append(f"- {trainer.get('max_steps', '?')} steps of {arguments['global_batch_size']} rows")
     return lines
-
-
-def _arguments(value: Any) -> Mapping[str, Any]:
-    """The arguments of a class in a configuration, written out or short."""
-    if not isinstance(value, Mapping):
-        return {}
-    return value.get("init_args") or {} if "class_path" in value else value
 
 
 def _scores(run: Path | None) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 from lightning_embed.export.folder import LEAST_COSINE, least_cosine
 from lightning_embed.heads import normalize, pool
 from lightning_embed.utils.quiet import quiet
@@ -89,7 +89,7 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
         program.save(str(folder / FLOAT), external_data=False)
         quantize_dynamic(str(folder / FLOAT), str(folder / INT8), weight_type=QuantType.QInt8, per_channel=True)
     except Exception as error:  # the exporter raises whatever the backbone's code made it stumble on
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error, 200)
         raise UserError(f"onnx: torch's exporter cannot do this backbone ({reason})") from None
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
 from jsonargparse.typing import Path_fr
 
 from lightning_embed.errors import UserError
+from lightning_embed.utils.configs import read_config
 from lightning_embed.utils.differences import flat
 
 AFTER, DATA = "after", "data"
@@ -165,29 +165,11 @@ def jobs(
     for stage, before in order(stages):
         after = made[before] if before else None
         places = {DATA: str(data)} | ({AFTER: str(after.folder)} if after else {})
-        settings = merged(merged(dict(shared or {}), read(Path(stage.config))), stage.settings or {})
+        settings = merged(merged(dict(shared or {}), read_config(Path(stage.config))), stage.settings or {})
         known = {**(values or {}), **{name: f"${name}" for name in places}}
         settings = scaled(replaced(settings, known, stage.name), steps)
         made[stage.name] = Job(stage, after, folder / stage.name, settings, places, data_identity)
     return list(made.values())
-
-
-def read(file: Path) -> dict[str, Any]:
-    """A configuration.
-
-    Args:
-        file: YAML.
-
-    Raises:
-        UserError: It cannot be read, or holds something else.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: the configuration cannot be read ({' '.join(str(error).split())[:160]})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected the configuration of a `fit`, got {type(content).__name__}")
-    return content
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

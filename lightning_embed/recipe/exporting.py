@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_embed.recipe.chain import Job
 from lightning_embed.utils.atomic import write_whole
+from lightning_embed.utils.configs import arguments_of
 
 STAGES = "stages.json"
 """What an exported folder was made of: stage -> its key."""
@@ -21,8 +22,8 @@ def adapters(finished: Sequence[Job]) -> dict[str, list[Job]]:
     """
     found: dict[str, list[Job]] = {}
     for job in finished:
-        student = job.settings.get("model", {}).get("init_args", {}).get("student") or {}
-        if job.after is not None and ("adapter" in student or "adapter" in student.get("init_args", {})):
+        student = arguments_of(arguments_of(job.settings.get("model")).get("student"))
+        if job.after is not None and "adapter" in student:
             found.setdefault(job.after.name, []).append(job)
     return found
 

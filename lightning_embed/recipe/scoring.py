@@ -14,6 +14,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.run import quietly
 from lightning_embed.recipe.chain import Job
 from lightning_embed.recipe.stages import Outcome, outcome
+from lightning_embed.utils.configs import arguments_of
 
 if TYPE_CHECKING:
     from lightning_embed.evaluation.models import EvaluatedModel
@@ -107,7 +108,7 @@ class _Models:
         settings = first.runnable()["model"]["init_args"]
         others = {TEACHER: settings.get("teacher"), BACKBONE: settings.get("student")}
         return [self._stage(name) for name in names] + [
-            self._encoder(name, given) for name, given in others.items() if given and "model" in _arguments(given)
+            self._encoder(name, given) for name, given in others.items() if given and "model" in arguments_of(given)
         ]
 
     def _stage(self, name: str) -> EvaluatedModel:
@@ -124,7 +125,7 @@ class _Models:
         from lightning_embed.utils.hashing import contents_hash
 
         if name not in self.loaded:
-            arguments = {key: value for key, value in _arguments(given).items() if key != "adapter"}
+            arguments = {key: value for key, value in arguments_of(given).items() if key != "adapter"}
             try:
                 encoder = TextEncoder(**arguments).eval()
             except TypeError as error:  # a class of the user's, with settings of its own
@@ -132,9 +133,3 @@ class _Models:
             digest = blake2b(json.dumps(arguments, sort_keys=True).encode(), digest_size=8).hexdigest()
             self.loaded[name] = from_encoder(encoder, name, f"{contents_hash([encoder.folder])}-{digest}")
         return self.loaded[name]
-
-
-def _arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's arguments, with or without its class named."""
-    arguments: dict[str, Any] = given.get("init_args", given) or {}
-    return arguments

@@ -28,7 +28,7 @@ from lightning_embed.distributed.sharded_checkpoint import (
     shard_optimizer_state,
 )
 from lightning_embed.distributed.tensors import shard_like, unshard, unshard_state
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, in_one_line
 from lightning_embed.training.sharding import shard_encoder, shard_heads
 from lightning_embed.utils.atomic import remove
 
@@ -218,7 +218,7 @@ class FSDP2(ModelParallelStrategy):
         try:
             self.lightning_module.load_state_dict(placed, strict=True)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = in_one_line(error)
             raise UserError(f"{path}: the checkpoint is of another model ({reason})") from None
         for optimizer, saved in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
             shard_optimizer_state(saved, optimizer)

@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import Path_fr
 
 from lightning_embed.module import EmbeddingModule
-from lightning_embed.recipe.chain import Job, Stage, jobs, read
+from lightning_embed.recipe.chain import Job, Stage, jobs
+from lightning_embed.utils.configs import read_config
 from tests import commands
 from tests.toys import toy_folder
 
@@ -49,7 +50,7 @@ def model_folder(folder: Path, name: str) -> Path:
 
 def chain(name: str, folder: Path, **values: Any) -> dict[str, Job]:
     """The stages of an example."""
-    said = read(EXAMPLES / f"{name}.yaml")
+    said = read_config(EXAMPLES / f"{name}.yaml")
     stages = [Stage(**{**stage, "config": Path_fr(str(EXAMPLES / stage["config"]))}) for stage in said["stages"]]
     made = jobs(stages, folder, folder / "data", "data", 1.0, said["values"] | values, said["shared"])
     return {job.name: job for job in made}
@@ -60,7 +61,9 @@ def inside(job: Job) -> dict[str, Any]:
 
 
 STAGES = [
-    (name, stage["name"]) for name in ("small", "nano", "demo") for stage in read(EXAMPLES / f"{name}.yaml")["stages"]
+    (name, stage["name"])
+    for name in ("small", "nano", "demo")
+    for stage in read_config(EXAMPLES / f"{name}.yaml")["stages"]
 ]
 
 

@@ -18,7 +18,7 @@ from lightning_embed.datamodules.sources.paths import expand, is_hub_id, kind_of
 from lightning_embed.datamodules.sources.sniff import refuse_other_content, refuse_other_separator
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
-from lightning_embed.errors import UserError, user_error
+from lightning_embed.errors import UserError, first_line, in_one_line, user_error
 from lightning_embed.utils.quiet import quiet
 from lightning_embed.utils.version import __version__
 
@@ -115,7 +115,7 @@ def _unreadable(error: Exception, title: str, files: list[str], kind: str) -> Us
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+    reason = in_one_line(cause)
     return UserError(f"source '{title}': {', '.join(files)} could not be read as {kind}: {reason}")
 
 
@@ -187,7 +187,7 @@ def _from_hub(source: Source, name: str) -> Any:
     try:
         return datasets.load_dataset(name, source.subset, split=source.split)
     except Exception as error:  # no network, no such data set or split: the client raises many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise UserError(
             f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub ({reason})"
         ) from None

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.errors import in_one_line
 from lightning_embed.utils.atomic import remove, remove_at_once, whole_folder
 
 KEY_BYTES, SUM_BYTES = 16, 4
@@ -74,7 +75,7 @@ class Shard:
                 raise DamagedShard("a file is missing") from None
             raise
         except Exception as error:  # numpy's readers raise many kinds at a damaged header
-            raise DamagedShard(" ".join(str(error).split())[:120] or type(error).__name__) from None
+            raise DamagedShard(in_one_line(error, 120)) from None
         if (self.entries.dtype, self.entries.shape) != (ENTRY, (rows,)):
             raise DamagedShard("keys.npy has another size than shard.json says")
         if (self.vectors.dtype, self.vectors.shape) != (np.float16, (rows, dim)):

@@ -18,7 +18,7 @@ from lightning_embed.compat.transformers import attention_of
 from lightning_embed.distributed.collectives import is_sharded, rank
 from lightning_embed.encoders.packing.attention import HALF, NAME, compute_dtype
 from lightning_embed.encoders.packing.rows import run_packed
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, in_one_line
 from lightning_embed.tokenizer import TextTokenizer
 
 Packing = Literal["auto", "on", "off"]
@@ -100,7 +100,7 @@ def refusal(
             TypeError,
             ValueError,
         ) as failure:  # no kernel for this GPU or head size, unknown arguments
-            return f"{who} does not run packed ({' '.join(str(failure).split())[:160]})"
+            return f"{who} does not run packed ({in_one_line(failure)})"
         name = str(kind).removeprefix("torch.")
         if single > BOUNDS[kind]:
             return f"{who} gives packed texts vectors that differ by {single:.1e} from single ones ({name}; at most {BOUNDS[kind]:.0e})"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_embed.compat.mteb import random_state, set_random_state
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
@@ -157,7 +157,7 @@ def _load(task: AbsTask) -> None:
     try:
         task.load_data()
     except Exception as error:  # no network, gated, gone: the hub's clients raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error, 200)
         raise UserError(f"task {task.metadata.name}: its data set {source} could not be had ({reason})") from None
 
 
