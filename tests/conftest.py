@@ -1,9 +1,15 @@
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.toys import toy_folder, toy_pairs
+
+# under nohup, or in the background of a script, these are ignored, and so they would be in the processes that tests start
+for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(autouse=True)

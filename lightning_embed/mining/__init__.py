@@ -6,6 +6,8 @@ Each step is a function of numbers; what takes long (vectors, candidates) is kep
 and any number of processes share the work.
 """
 
+from lightning_embed.mining.rules import Rules
 from lightning_embed.mining.run import mine
+from lightning_embed.mining.settings import BadRowSettings, ModelSettings, OutputSettings, SearchSettings, WorkSettings
 
-__all__ = ["mine"]
+__all__ = ["BadRowSettings", "ModelSettings", "OutputSettings", "Rules", "SearchSettings", "WorkSettings", "mine"]

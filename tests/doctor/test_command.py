@@ -167,8 +167,9 @@ def test_mistakes_are_answered_as_in_fit(
 def test_a_file_for_json_that_cannot_be_written(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SystemExit):
-        run("doctor", job, tmp_path, "--json", str(tmp_path / "no" / "found.json"))
+        run("doctor", job, tmp_path, "--json", str(tmp_path / "file" / "found.json"))
     assert "error: --json" in capsys.readouterr().err
 
 

@@ -124,7 +124,7 @@ def test_the_formats_hold_the_same_negatives(teacher: Path, near: Path, kept: st
     ):  # `fit` reads them; its pairs keep their scores
         assert len(open_source(Source(str(tmp_path / f"{form}.jsonl")))) > 0
     with pytest.raises(
-        UserError, match="no column for positive"
+        UserError, match="no column is known to be its positive"
     ):  # lists of good and bad documents are for cross-encoders
         open_source(Source(str(tmp_path / "labeled-list0.jsonl")))
 

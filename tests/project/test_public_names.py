@@ -75,7 +75,7 @@ def test_importing_the_package_loads_no_library_and_lists_every_public_name() ->
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     modules, names = json.loads(run.stdout)
     ours = {name for name in modules if name.partition(".")[0] == "lightning_embed"}
-    assert ours == {"lightning_embed", "lightning_embed.utils", "lightning_embed.utils.lazy"}
+    assert ours == {"lightning_embed", *(f"lightning_embed.utils{name}" for name in ("", ".lazy", ".version"))}
     loaded = {name.partition(".")[0] for name in modules}
     assert not loaded & {"torch", "lightning", "transformers", "numpy", "jsonargparse", "sentence_transformers", "mteb"}
     assert names == sorted(lightning_embed.__all__)

@@ -198,7 +198,7 @@ def test_a_wrong_chain_is_one_line(chain: Path, stages: list, said: str, capsys:
 
 def test_a_name_that_stands_for_nothing_is_told(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(chain, values={"layers": [0, 2]})
-    assert "'$student' has a name that stands for nothing" in refused(capsys, str(chain))
+    assert "'$student' has a name without a value" in refused(capsys, str(chain))
 
 
 def started(chain: Path, fit: list[str]) -> "subprocess.Popen[bytes]":

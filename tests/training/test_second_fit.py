@@ -54,7 +54,7 @@ def test_a_report_that_is_used_again_is_of_the_second_run(
     fit(module, pairs, tmp_path / "one", report)
     after = report.before
     fit(module, pairs, tmp_path / "two", report)
-    assert report.rows == 32 and report.before != after  # the student before is the trained one
+    assert report.counts.rows == 32 and report.before != after  # the student before is the trained one
 
 
 def test_one_encoder_as_teacher_and_student_is_refused(student: Path) -> None:

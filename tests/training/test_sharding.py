@@ -58,7 +58,7 @@ def sharded_run(rank: int, folder: str, scratch: str) -> None:
         found[-1][1].update(whole)
     half = TextEncoder(folder, "mean")
     fully_shard(half.backbone, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
-    assert _weights_dtype(half) == torch.bfloat16
+    assert _weights_dtype(half.backbone) == torch.bfloat16
     torch.save(found, f"{scratch}/found{rank}")
     dist.destroy_process_group()
 

@@ -22,6 +22,7 @@ from lightning_embed import (
     run_recipe,
 )
 from lightning_embed.doctor import print_diagnosis
+from lightning_embed.mining import OutputSettings, Rules, SearchSettings
 
 
 def before(module: EmbeddingModule, data: EmbeddingDataModule, trainer: L.Trainer) -> int:
@@ -37,10 +38,10 @@ def before(module: EmbeddingModule, data: EmbeddingDataModule, trainer: L.Traine
 def negatives() -> Path:
     teacher = FrozenEncoder("Qwen/Qwen3-Embedding-0.6B", max_length=512)
     source = Source("pairs.jsonl")
-    mine(source, "mined.jsonl", StoredTeacher("api", 1024), num_negatives=7, output_format="triplet")
-    return mine(
-        source, "mined.parquet", teacher, corpus=Source("corpus.jsonl"), index="flat", sampling_strategy="random"
-    )
+    triplets = OutputSettings(output_format="triplet")
+    mine(source, "mined.jsonl", StoredTeacher("api", 1024), rules=Rules(num_negatives=7), output=triplets)
+    rules, exact = Rules(sampling_strategy="random"), SearchSettings(index="flat")
+    return mine(source, "mined.parquet", teacher, corpus=Source("corpus.jsonl"), rules=rules, search=exact)
 
 
 def after(module: EmbeddingModule) -> float:
