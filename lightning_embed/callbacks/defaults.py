@@ -49,7 +49,7 @@ def trainer_defaults(
         monitor: The logged value by which `best.ckpt` is chosen; None: only `last.ckpt` is written.
         mode: `max` or `min`.
         report: Whether to end with the report and `model/`, as `fit` does; the data must be an `EmbeddingDataModule`.
-        callbacks: More callbacks.
+        callbacks: More callbacks, which come first.
     """
     folder = Path(folder)
     best = BEST | {"monitor": monitor, "mode": mode, "save_top_k": 0 if monitor is None else 1}

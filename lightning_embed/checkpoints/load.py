@@ -47,9 +47,7 @@ def load_arguments(
 
 
 def _class_of(cls: type, path: str) -> type:
-    if (
-        path.rpartition(".")[2] == cls.__qualname__
-    ):  # also of a script or a function, from where nothing can be imported
+    if path.rpartition(".")[2] == cls.__qualname__:  # which may be a script's or a function's, that cannot be imported
         return cls
     kind = import_class(path)
     return kind if issubclass(kind, cls) else cls

@@ -70,6 +70,19 @@ def import_class(path: str) -> type:
     return found
 
 
+def require_known_classes(settings: Any) -> None:
+    """Raises `UserError` if settings name a class that `rebuild` would not construct.
+
+    Args:
+        settings: Plain data.
+    """
+    if isinstance(settings, dict) and "class_path" in settings:
+        import_class(settings["class_path"])
+    inner = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    for one in inner:
+        require_known_classes(one)
+
+
 def without_weights(name: str, adapted: bool) -> dict[str, Any]:
     """Arguments with which an argument of the model reads no weights, since the checkpoint's take their place.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
-from lightning_embed.checkpoints.rebuild import without_weights
+from lightning_embed.checkpoints.rebuild import require_known_classes, without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
 from lightning_embed.checkpoints.student import find_config
 from lightning_embed.cli.run_folder import run_folder
@@ -82,32 +82,40 @@ def _sections(config: str | None) -> dict[str, Any]:
 
 
 def _model(checkpoint: Path, options: Iterable[str]) -> dict[str, Any]:
+    """The `model` of a checkpoint, else of its run's configuration, as far as it is not for `fit` alone."""
     content = read_without_weights(checkpoint)
-    file, own = find_config(checkpoint), content.get(KEY)
-    if own is not None:
-        model = own["model"]
-        missing = {
-            name: what
-            for name, what in own["missing"]["model"].items()
-            if name.partition(".")[0] not in ARGUMENTS_OF_FIT
-            and not any(option.startswith(f"--model.init_args.{name.partition('.')[0]}") for option in options)
-        }
-        require_all(missing, checkpoint, "give it as --model.init_args.{}, or use EmbeddingModule.load_from_checkpoint")
-    elif file is not None and isinstance(model := read_config(file).get("model"), dict):
-        pass
-    else:
-        raise UserError(
-            f"{checkpoint}: an earlier version wrote it, without the settings of its model, and no config.yaml of its run was found; "
-            "give it with --config"
+    if KEY in content:
+        model, missing = content[KEY]["model"], content[KEY]["missing"]["model"]
+        require_known_classes(model)  # a configuration may name others, and the user answers for it
+        require_all(
+            {name: what for name, what in missing.items() if not _is_given(name.partition(".")[0], options)},
+            checkpoint,
+            "give it as --model.init_args.{}, or use EmbeddingModule.load_from_checkpoint",
         )
+    else:
+        file = find_config(checkpoint)
+        model = read_config(file).get("model") if file is not None else None
+        if not isinstance(model, dict):
+            raise UserError(
+                f"{checkpoint}: an earlier version wrote it, without the settings of its model, and no config.yaml of its run was "
+                "found; give it with --config"
+            )
     arguments = {name: value for name, value in (model.get("init_args") or {}).items() if name not in ARGUMENTS_OF_FIT}
-    for name, value in arguments.items():
-        inner = value.get("init_args") if isinstance(value, dict) else None
-        if isinstance(inner, dict):
-            other = without_weights(name, ADAPTER in content) | ({"shard": False} if name == "teacher" else {})
-            known = {key: one for key, one in other.items() if key in inner}
-            arguments[name] = value | {"init_args": inner | known}
-    return model | {"init_args": arguments}
+    instead = {name: without_weights(name, ADAPTER in content) for name in arguments} | {"teacher": {"shard": False}}
+    return model | {"init_args": {name: _changed(value, instead[name]) for name, value in arguments.items()}}
+
+
+def _is_given(argument: str, options: Iterable[str]) -> bool:
+    """Whether an argument of the model is not asked for: it is on the command line, or for `fit` alone."""
+    return argument in ARGUMENTS_OF_FIT or any(one.startswith(f"--model.init_args.{argument}") for one in options)
+
+
+def _changed(settings: Any, instead: Mapping[str, Any]) -> Any:
+    """Settings with other values for some of the arguments that they have."""
+    inner = settings.get("init_args") if isinstance(settings, dict) else None
+    if not isinstance(inner, dict):
+        return settings
+    return settings | {"init_args": inner | {key: value for key, value in instead.items() if key in inner}}
 
 
 def _data(checkpoint: Path) -> dict[str, Any]:

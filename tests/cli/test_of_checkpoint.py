@@ -150,6 +150,16 @@ def test_an_argument_that_the_checkpoint_does_not_hold_is_asked_for(
     run_words("test", "--ckpt_path", str(last), "--model.init_args.losses", "{distill: {loss: Distillation}}", *QUIET)
 
 
+def test_a_checkpoint_that_names_another_kind_of_class_is_refused(
+    last: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(last, weights_only=True)
+    content[KEY]["model"]["init_args"]["student"]["init_args"]["prompts"] = {"class_path": "os.system", "init_args": {}}
+    torch.save(content, last)
+    (error,) = errors(capsys, "test", "--ckpt_path", str(last), *QUIET)
+    assert "class os.system: expected one of lightning_embed" in error
+
+
 class Kinds(L.Callback):
     """Keeps the classes of a trainer's callbacks."""
 
