@@ -11,8 +11,8 @@ class LossSchedule(L.Callback):
 
         stages: {0: {distill: 1, nce: 0}, 10000: {distill: 0.5, nce: 1}}
 
-    It rewrites each loss's weight as a function of the step when training is set up, so it has no state: a resumed run is in the
-    right stage by itself. All losses are there from the start, so no parameter appears in mid-run.
+    When training is set up it writes them as the losses' own schedules (`weight: {step: λ}`), and does nothing more: it has no state, and
+    a resumed run is in the right stage by itself. All losses are there from the start, so no parameter appears in mid-run.
 
     Args:
         stages: First step of the stage -> loss's name -> weight λ ≥ 0.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from lightning_embed.checkpoints.averaging import average_checkpoints
-from lightning_embed.cli.parser import ToolParser, run_function
+from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
 
 
 def parser() -> ToolParser:
     """The command's arguments, which are those of `average_checkpoints`."""
-    made = ToolParser(
-        prog="python -m lightning_embed average",
-        description="Averages the weights of checkpoints of one student, such as the last and an earlier one.",
+    made = tool_parser(
+        "average",
+        "Averages the weights of checkpoints of one student, such as the last and an earlier one.",
     )
-    made.add_argument("--config", action="config", help="settings as YAML")
     made.add_argument("checkpoints", nargs="+", type=str, help="two or more .ckpt files, or folders of sharded ones")
     made.add_function_arguments(average_checkpoints, skip={"checkpoints"})
     return made

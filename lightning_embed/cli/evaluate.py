@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from lightning_embed.cli.parser import ToolParser, run_function
+from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
 from lightning_embed.evaluation.run import PRECISIONS, evaluate
 
 
 def parser() -> ToolParser:
     """The command's arguments, which are those of `evaluate`."""
-    made = ToolParser(
-        prog="python -m lightning_embed evaluate",
-        description="Scores models on mteb tasks and on your own files, in every size and precision.",
+    made = tool_parser(
+        "evaluate",
+        "Scores models on mteb tasks and on your own files, in every size and precision.",
     )
-    made.add_argument("--config", action="config", help="settings as YAML")
     made.add_argument(
         "models",
         nargs="+",

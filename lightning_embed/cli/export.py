@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from lightning_embed.cli.parser import ToolParser, run_function
+from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
 from lightning_embed.export.run import export_model
 
 
 def parser() -> ToolParser:
     """The command's arguments, which are those of `export_model`."""
-    made = ToolParser(
-        prog="python -m lightning_embed export",
-        description="Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
+    made = tool_parser(
+        "export",
+        "Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
     )
-    made.add_argument("--config", action="config", help="settings as YAML")
     made.add_argument(
         "checkpoint",
         type=str,

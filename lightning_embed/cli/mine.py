@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from lightning_embed.cli.parser import ToolParser, run_function
+from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
 from lightning_embed.mining.processes import Companions
 from lightning_embed.mining.rules import Rules
 from lightning_embed.mining.run import mine
@@ -24,12 +24,11 @@ GROUPS: dict[str, type] = {
 
 def parser() -> ToolParser:
     """The command's settings: the arguments of `mine`, and those of its groups."""
-    made = ToolParser(
-        prog="python -m lightning_embed mine",
-        allow_abbrev=False,
-        description="Finds hard negatives for a source's pairs.",
+    made = tool_parser(
+        "mine",
+        "Finds hard negatives for a source's pairs.",
     )
-    made.add_argument("--config", action="config", help="settings as YAML")
+    made.allow_abbrev = False  # --shard is not --shards
     made.add_function_arguments(mine, skip={"companions", *GROUPS})
     for group in GROUPS.values():
         made.add_class_arguments(group)

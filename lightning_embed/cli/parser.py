@@ -45,6 +45,19 @@ class ToolParser(ArgumentParser):
     error = exit_in_one_line
 
 
+def tool_parser(command: str, description: str, config: str = "settings as YAML") -> ToolParser:
+    """The parser of a command that is one function, with `--config`.
+
+    Args:
+        command: Its name.
+        description: What it does, for `--help`.
+        config: What `--config` is, for `--help`.
+    """
+    made = ToolParser(prog=f"python -m lightning_embed {command}", description=description)
+    made.add_argument("--config", action="config", help=config)
+    return made
+
+
 def run_function(parser: ToolParser, function: Callable[..., Any], arguments: list[str], stopped: str) -> None:
     """Parses the command line and calls a function with it; a user's mistake becomes one line and exit code 2.
 

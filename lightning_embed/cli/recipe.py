@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from lightning_embed.cli.parser import ToolParser, run_function
+from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
 from lightning_embed.recipe.run import run_recipe
 
 
 def parser() -> ToolParser:
     """The command's arguments, which are those of `run_recipe`."""
-    made = ToolParser(
-        prog="python -m lightning_embed recipe",
-        usage="python -m lightning_embed recipe CHAIN.yaml [--key value ...]",
-        description="Trains a chain of stages, each from the student of an earlier one, and scores them. Goes on where it was stopped.",
+    made = tool_parser(
+        "recipe",
+        "Trains a chain of stages, each from the student of an earlier one, and scores them. Goes on where it was stopped.",
+        "the chain as YAML, e.g. examples/recipe/demo.yaml",
     )
-    made.add_argument("--config", action="config", help="the chain as YAML, e.g. examples/recipe/demo.yaml")
+    made.usage = "python -m lightning_embed recipe CHAIN.yaml [--key value ...]"
     made.add_function_arguments(run_recipe)
     return made
 

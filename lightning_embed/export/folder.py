@@ -119,7 +119,13 @@ def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.
 
 
 def run_new(
-    script: str, folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray], words: Sequence[str] = ()
+    script: str,
+    folder: Path,
+    texts: Sequence[str],
+    expected: Mapping[str, np.ndarray],
+    words: Sequence[str] = (),
+    bound: float = LEAST_COSINE,
+    name: str = "",
 ) -> float:
     """Runs a script that embeds texts with a folder's model in a new process; returns the least cosine with what is expected.
 
@@ -129,11 +135,15 @@ def run_new(
         texts: n texts.
         expected: Name in the .npz file -> (n, D) unit vectors.
         words: What else it is given.
+        bound: The cosine that each text's vectors must be above.
+        name: What is compared, for messages; the folder if it is empty.
 
     Raises:
-        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+        UserError: If the model does not load, or some text's vector differs.
     """
     import json
+
+    name = name or str(folder)
 
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "vectors.npz"
@@ -145,12 +155,11 @@ def run_new(
             env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         if done.returncode:
-            raise UserError(
-                f"{folder}: the exported model does not load ({done.stderr.strip().splitlines()[-1][:200]})"
-            )
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
+            raise UserError(f"{name}: the exported model does not load ({last})")
         least = least_cosine(dict(np.load(result)), expected)
-    if not least > LEAST_COSINE:
-        raise UserError(f"{folder}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
+    if not least > bound:
+        raise UserError(f"{name}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
     return least
 
 

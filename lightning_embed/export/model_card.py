@@ -30,7 +30,9 @@ def model_card(
         facts: Sentences about the export, such as how exactly it was reproduced.
         usage: Lines that tell more of how to use it.
     """
-    model = (config.get("model") or {}).get("init_args") or {}
+    from lightning_embed.evaluation.reports.run_report import usage_lines
+
+    model = arguments_of(config.get("model"))
     lines = [*_front_matter(encoder), f"# {name}", ""]
     lines += [
         f"A sentence-transformers model of {encoder.dim} dims that reads up to {encoder.tokenizer.max_length:,} tokens "
@@ -38,7 +40,7 @@ def model_card(
         f"{encoder.parameter_count / 1e6:.1f} M parameters, {encoder.pooling} pooling).",
         "",
     ]
-    lines += ["## Use it", "", *_usage(name), "", *usage]
+    lines += ["## Use it", "", *usage_lines(name, "this folder's path; "), "", *usage]
     if model:
         lines += ["## Training", "", *_training(model, config), ""]
     lines += _scores(run)
@@ -66,19 +68,6 @@ def _front_matter(encoder: TextEncoder) -> list[str]:
         "# license_link:   left for the owner",
         "---",
         "",
-    ]
-
-
-def _usage(name: str) -> list[str]:
-    return [
-        "```python",
-        "from sentence_transformers import SentenceTransformer",
-        "",
-        f'model = SentenceTransformer("{name}")  # this folder\'s path; truncate_dim=... for shorter vectors',
-        'queries = model.encode_query(["how do I read a file line by line?"])',
-        'documents = model.encode_document(["open() returns a file object; iterating over it gives its lines."])',
-        "print(model.similarity(queries, documents))",
-        "```",
     ]
 
 

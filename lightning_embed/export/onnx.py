@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -19,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError, first_line
-from lightning_embed.export.folder import LEAST_COSINE, least_cosine
+from lightning_embed.export.folder import LEAST_COSINE, run_new
 from lightning_embed.heads import normalize, pool
 from lightning_embed.utils.quiet import quiet
 
@@ -98,13 +94,13 @@ import json, sys
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
-folder, graph, prompts, length = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
+folder, found, graph, prompts, length = sys.argv[1:]
 tokenizer = Tokenizer.from_file(folder + "/tokenizer.json")
-tokenizer.enable_truncation(length)
+tokenizer.enable_truncation(int(length))
 tokenizer.enable_padding()
 session = onnxruntime.InferenceSession(folder + "/" + graph, providers=["CPUExecutionProvider"])
 texts, result = json.load(sys.stdin), {}
-for role, prompt in prompts.items():
+for role, prompt in json.loads(prompts).items():
     parts = []
     for start in range(0, len(texts), 16):
         encoded = tokenizer.encode_batch([prompt + text for text in texts[start:start + 16]])
@@ -112,7 +108,7 @@ for role, prompt in prompts.items():
         mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
         parts.append(session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})[0])
     result[role] = np.concatenate(parts)
-np.savez(sys.argv[5], **result)
+np.savez(found, **result)
 """
 
 
@@ -130,21 +126,11 @@ def verify_onnx(
     Raises:
         UserError: A graph does not run, or its vectors differ (float32: cosine ≤ 0.9999; int8: ≤ 0.9).
     """
-    found = {}
-    prompts = json.dumps({role: encoder.tokenizer.prompts.get(role, "") for role in expected})
-    for graph, bound in ((FLOAT, LEAST_COSINE), (INT8, LEAST_COSINE_INT8)):
-        with tempfile.TemporaryDirectory() as scratch:
-            result = str(Path(scratch) / "vectors.npz")
-            done = subprocess.run(
-                [sys.executable, "-c", _LOAD, str(folder), graph, prompts, str(encoder.tokenizer.max_length), result],
-                input=json.dumps(list(texts)),
-                capture_output=True,
-                text=True,
-                env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
-            )
-            if done.returncode:
-                raise UserError(f"{graph}: does not run ({done.stderr.strip().splitlines()[-1][:200]})")
-            found[graph] = least_cosine(dict(np.load(result)), expected)
-        if not found[graph] > bound:
-            raise UserError(f"{graph}: its vectors differ from the encoder's (least cosine {found[graph]:.6f})")
-    return found
+    words = [
+        json.dumps({role: encoder.tokenizer.prompts.get(role, "") for role in expected}),
+        str(encoder.tokenizer.max_length),
+    ]
+    return {
+        graph: run_new(_LOAD, folder, texts, expected, [graph, *words], bound, graph)
+        for graph, bound in ((FLOAT, LEAST_COSINE), (INT8, LEAST_COSINE_INT8))
+    }

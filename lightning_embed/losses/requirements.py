@@ -12,7 +12,7 @@ VECTORS = ("teacher", "reference")
 
 
 class Requiring(Protocol):
-    """A loss, as far as it is asked about here."""
+    """A loss, as far as it is asked about here: `EmbeddingLoss.check` calls this file, which so cannot import it."""
 
     requires: frozenset[str]
     uses: frozenset[str]

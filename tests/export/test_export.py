@@ -161,7 +161,7 @@ def test_an_export_that_differs_is_an_error_and_leaves_nothing(
     monkeypatch.setattr(kinds, "expected", lambda encoder, texts, *_: np.ones((len(texts), 32)) / 32**0.5)
     said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
     assert (
-        "the exported model's vectors differ" in said and "nothing was left behind" in said and ".export-" not in said
+        "the exported model's vectors differ" in said and "nothing was left behind" in said and ".partial" not in said
     )
     assert list((tmp_path / "new").iterdir()) == []
 

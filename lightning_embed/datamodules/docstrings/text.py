@@ -34,6 +34,8 @@ _EXCLUDED_STDLIB = {"antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_dat
 # Internals, other projects' code, old copies, hundreds of copies of one text.
 _EXCLUDED_MODULES = ("numpy.distutils.", "pydantic.v1.", "scipy._lib.", "torch._", "transformers.models.")
 
+# docstring_parser gives worse text: of 4,000 docstrings it cut the first sentence of 15 % at the end of a line, and lost more than a tenth
+# of the words of 44 %, in three times the time.
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _Documented = ast.Module | _Definition
 _READ_CHARACTERS = 4 * POSITIVE_CHARACTERS

@@ -78,20 +78,32 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     if report.notes:
         lines += ["## Notes", "", *(f"- {_one_line(note)}" for note in report.notes), ""]
     if report.exported:
-        lines += ["## Use it", "", *_usage(report.exported), ""]
+        lines += [
+            "## Use it",
+            "",
+            "The exported folder is a sentence-transformers model:",
+            "",
+            *usage_lines(report.exported),
+            "",
+        ]
     if report.artefacts:
         lines += ["## Files", "", *(f"- {what}: `{path}`" for what, path in report.artefacts.items()), ""]
     return "\n".join(lines)
 
 
-def _usage(folder: str) -> list[str]:
+def usage_lines(folder: str, remark: str = "") -> list[str]:
+    """Python that embeds and compares texts with an exported folder, as Markdown.
+
+    Args:
+        folder: What the code reads.
+        remark: A comment on the folder.
+    """
+    remark += "truncate_dim=... for shorter vectors"
     return [
-        "The exported folder is a sentence-transformers model:",
-        "",
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
-        f"model = SentenceTransformer({json.dumps(folder, ensure_ascii=False)})  # truncate_dim=... for shorter vectors",
+        f"model = SentenceTransformer({json.dumps(folder, ensure_ascii=False)})  # {remark}",
         'queries = model.encode_query(["how do I read a file line by line?"])',
         'documents = model.encode_document(["open() returns a file object; iterating over it gives its lines."])',
         "print(model.similarity(queries, documents))",
