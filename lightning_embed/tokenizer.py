@@ -28,7 +28,7 @@ class TextTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            hf: Any = AutoTokenizer.from_pretrained(folder)
+            hf: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = first_line(error)
             raise UserError(f"model folder {folder}: its tokenizer could not be loaded ({reason})") from None

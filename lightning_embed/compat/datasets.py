@@ -21,6 +21,13 @@ def cache_folder() -> Path:
     return Path(config.HF_DATASETS_CACHE)
 
 
+def report_no_loads() -> None:
+    """Keeps datasets from reporting each load, of local files too, to a server; without it a fit asks the network, up to 3 s a source."""
+    from datasets import config
+
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False
+
+
 def has_all_rows(dataset: Any) -> bool:
     """Whether a data set's rows are those of its files, in their order; without it the files could not be read directly.
 

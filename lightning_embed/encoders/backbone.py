@@ -101,7 +101,7 @@ def _config(settings: BackboneSettings) -> Any:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(settings.folder)
+        config = AutoConfig.from_pretrained(settings.folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"model '{settings.model}': its config could not be read ({first_line(error)})") from None
     if settings.rope_theta is not None:

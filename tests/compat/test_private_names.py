@@ -255,7 +255,7 @@ def test_torchrun_announces_its_agents_store_as_compat_looks_for_it(monkeypatch:
 def test_datasets_keeps_its_rows_files_and_fingerprint_where_compat_looks(tmp_path: Path) -> None:
     import datasets
 
-    need(datasets.config, "HF_DATASETS_CACHE")
+    need(datasets.config, "HF_DATASETS_CACHE", "HF_UPDATE_DOWNLOAD_COUNTS")
     assert our_datasets.cache_folder() == Path(datasets.config.HF_DATASETS_CACHE)
     whole = datasets.Dataset.from_dict({"a": [1, 2, 3]})
     need(whole, "_indices", "_fingerprint")

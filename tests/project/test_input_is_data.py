@@ -1,9 +1,11 @@
-"""Models, checkpoints and data are data: none of their code runs, and nothing is unpickled."""
+"""Models, checkpoints and data are data: none of their code runs, nothing is unpickled, and nothing local asks the network."""
 
 import ast
 import json
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from tests.cli.test_fit import config, losses, run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lightning_embed"
 UNSAFE = {
@@ -43,13 +46,34 @@ def test_no_file_is_loaded_in_a_way_that_can_run_code() -> None:
         assert [place for place, _, given in found if given.get(setting, False) is not False] == []
 
 
-@pytest.mark.parametrize("asked_for", ["AutoModel", "AutoConfig"])
-def test_the_code_of_a_model_folder_does_not_run(asked_for: str, student: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_the_code_of_a_model_folder_does_not_run_whatever_the_terminal_answers(
+    file: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks on a terminal, unless it is told not to
     folder, trace = shutil.copytree(student, tmp_path / "model"), tmp_path / "it ran"
     (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\nclass Own: pass\n")
-    settings = json.loads((folder / "config.json").read_text())
-    settings |= {"model_type": "own", "auto_map": {asked_for: "own.Own"}}
-    (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="model"):
+    settings = json.loads((folder / file).read_text())
+    settings |= {"model_type": "own", "tokenizer_class": "Own"}
+    settings |= {"auto_map": {"AutoModel": "own.Own", "AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", "own.Own"]}}
+    (folder / file).write_text(json.dumps(settings))
+    with suppress(UserError):
         TextEncoder(str(folder))
     assert not trace.exists()
+
+
+def test_a_fit_on_local_files_connects_to_nothing(
+    teacher: Path, student: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[object] = []
+
+    def refuse(first: object, *rest: object, **_: object) -> None:
+        addresses.append(rest[0] if isinstance(first, socket.socket) else first)
+        raise OSError("no network in this test")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    run(config(teacher, student, pairs, tmp_path / "run"), tmp_path, "--report.export", "false")
+    assert len(losses(tmp_path / "run")) == 4
+    assert addresses == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.batch import ROLES
-from lightning_embed.compat.datasets import holds_several_types, saved_files
+from lightning_embed.compat.datasets import holds_several_types, report_no_loads, saved_files
 from lightning_embed.datamodules.sources import beir, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
@@ -88,6 +88,7 @@ def _load(source: Source, name: str, files: list[str]) -> tuple[Table, Any]:
         options |= {"sep": raw_rows.separator(name, source.delimiter), "keep_default_na": False, "na_values": [""]}
     if sys.stderr.isatty() and sum(os.path.getsize(file) for file in files) > LARGE:
         datasets.enable_progress_bars()
+    report_no_loads()
     try:
         plain = [glob.escape(file) for file in files]
         builder = datasets.load_dataset_builder(reader, data_files={"train": plain}, **options)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_embed.compat.datasets import report_no_loads
 from lightning_embed.datamodules.sources.beir import judgements, one_of
 from lightning_embed.errors import UserError, first_line
 
@@ -52,6 +53,7 @@ def table(path: Path, columns: Sequence[str]) -> Dataset:
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty")
     options = {"sep": "\t"} if kinds[-1] == ".tsv" else {}
+    report_no_loads()
     try:
         read = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
@@ -82,6 +84,7 @@ def columns_of(path: Path) -> list[str]:
     if not kinds or not path.is_file():
         return []
     options = {"sep": "\t"} if kinds[-1] == ".tsv" else {}
+    report_no_loads()
     try:
         stream = load_dataset(_FORMATS[kinds[-1]], data_files=str(path), split="train", streaming=True, **options)
         return list(next(iter(stream), {}))
