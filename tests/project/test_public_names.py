@@ -38,9 +38,9 @@ PATHS = {
     " trainer_defaults",
     "lightning_embed.checkpoints": "CheckpointFiles average_checkpoints",
     "lightning_embed.doctor": "Diagnosis examine print_diagnosis",
-    "lightning_embed.encoders": "Adapter FrozenEncoder StoredTeacher TextEncoder",
+    "lightning_embed.encoders": "Adapter BackboneSettings FrozenEncoder StoredTeacher TextEncoder",
     "lightning_embed.evaluation": "evaluate",
-    "lightning_embed.mining": "mine",
+    "lightning_embed.mining": "BadRowSettings ModelSettings OutputSettings Rules SearchSettings WorkSettings mine",
     "lightning_embed.recipe": "Stage run_recipe",
     "lightning_embed.training": "FSDP2",
 }

@@ -24,6 +24,13 @@ class FirstToken(nn.Module):
         return normalize(mixed)
 
 
+class Summed(TextEncoder):
+    """Pools by the first token plus the mean."""
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        return super().pool(hidden, lengths) + pool(hidden, lengths, "cls")
+
+
 class Weighted(EmbeddingModule):
     """Weighs the losses by source and logs the vectors' length."""
 

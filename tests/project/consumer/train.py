@@ -31,6 +31,7 @@ from lightning_embed import (
     Throughput,
     UserError,
     WarmupSchedule,
+    trainer_defaults,
 )
 
 
@@ -78,5 +79,6 @@ def main() -> None:
         print(error)
     by_hand = Pairs([("who?", "nobody")], made.student.tokenizer)
     trainer("runs/three", sharded=False).fit(made, by_hand)
+    L.Trainer(**trainer_defaults("runs/four", report=True), max_steps=100).fit(made, data)
     vectors: torch.Tensor = made.student.encode(["a text"], "query")
     print(vectors.shape)
