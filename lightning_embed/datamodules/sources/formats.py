@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import holds_several_types, report_no_loads, saved_files
-from lightning_embed.datamodules.sources import beir, raw_rows, row_by_row
+from lightning_embed.datamodules.sources import arrow_files, beir, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
 from lightning_embed.datamodules.sources.columns import may_play, role_of
@@ -22,8 +22,6 @@ from lightning_embed.errors import UserError, first_line, in_one_line, user_erro
 from lightning_embed.utils.quiet import quiet
 from lightning_embed.utils.version import __version__
 
-ROW_BY_ROW = ("json", "csv", "tsv")
-"""Formats that `row_by_row` reads where `datasets` cannot."""
 LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
@@ -45,9 +43,10 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
 def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     paths = [str(Path(path).expanduser()) for path in source.paths]
     if len(paths) == 1 and Path(paths[0]).is_dir():
-        return _folder(source, Path(paths[0]))
+        table, files = _folder(source, Path(paths[0]))
+        return arrow_files.plain(source, table), files
     if source.format is None and len(paths) == 1 and is_hub_id(paths[0]):
-        return Table.of(_from_hub(source, paths[0])), paths
+        return arrow_files.plain(source, Table.of(_from_hub(source, paths[0]))), paths
     if source.format == "beir":
         raise UserError(f"source '{source.title}': format beir needs one folder, got {', '.join(paths)}")
     files = expand(source, paths)
@@ -62,17 +61,17 @@ def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     name = names.pop()
     for file in files if name in ("csv", "tsv") else ():
         refuse_other_separator(file, raw_rows.separator(name, source.delimiter))
-    if name in ROW_BY_ROW and row_by_row.has_read(source, files, name):
-        return row_by_row.read(source, files, name, bad_rows), files
-    try:
-        table, features = _load(source, name, files)
-    except Exception as error:  # datasets wraps each reader's own exceptions
-        if name not in ROW_BY_ROW:
-            raise _unreadable(error, source.title, files, name) from None
-        return row_by_row.read(source, files, name, bad_rows), files
-    if name in ROW_BY_ROW and _doubtful(source, table, features):
-        return row_by_row.read(source, files, name, bad_rows), files
-    return table, files
+    if name in arrow_files.BEGINNINGS:
+        return arrow_files.read(source, files, name), files
+    if not row_by_row.has_read(source, files, name):
+        try:
+            table, features = _load(source, name, files)
+        except Exception:  # datasets wraps each reader's own exceptions; the slow reader names the row
+            pass
+        else:
+            if not _doubtful(source, table, features):
+                return table, files
+    return row_by_row.read(source, files, name, bad_rows), files
 
 
 def _load(source: Source, name: str, files: list[str]) -> tuple[Table, Any]:
@@ -100,43 +99,12 @@ def _load(source: Source, name: str, files: list[str]) -> tuple[Table, Any]:
         datasets.disable_progress_bars()
 
 
-def _unreadable(error: Exception, title: str, files: list[str], kind: str) -> UserError:
-    """A line that says which file could not be read, and why."""
-    if len(files) > 1 and kind == "parquet":
-        broken = [file for file in files if not _opens(file)]
-        files = broken or files
-        if not broken:
-            columns = {file: _columns(file) for file in files}
-            other = next((file for file in files if columns[file] != columns[files[0]]), None)
-            if other is not None:
-                return UserError(
-                    f"source '{title}': {other} has the columns {', '.join(columns[other])}, while {files[0]} has "
-                    f"{', '.join(columns[files[0]])}; make one source of each"
-                )
+def _unreadable(error: Exception, title: str, folder: Path, kind: str) -> UserError:
+    """A line that says why a folder could not be read."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    reason = in_one_line(cause)
-    return UserError(f"source '{title}': {', '.join(files)} could not be read as {kind}: {reason}")
-
-
-def _opens(file: str) -> bool:
-    """Whether a Parquet file can be read by itself (of several, only some may be broken)."""
-    import pyarrow.parquet as pq
-
-    try:
-        whole = pq.ParquetFile(file)
-        for group in range(whole.num_row_groups):
-            whole.read_row_group(group)
-    except Exception:  # any of Arrow's errors: it is the broken one
-        return False
-    return True
-
-
-def _columns(file: str) -> list[str]:
-    import pyarrow.parquet as pq
-
-    return [f"{field.name}: {field.type}" for field in pq.read_schema(file)]
+    return UserError(f"source '{title}': {folder} could not be read as {kind}: {in_one_line(cause)}")
 
 
 def _doubtful(source: Source, table: Table, features: Any) -> bool:
@@ -162,7 +130,7 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
                 beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=stamp
             )
         except Exception as error:  # datasets wraps what a generator raises
-            raise user_error(error) or _unreadable(error, source.title, [str(folder)], "beir") from None
+            raise user_error(error) or _unreadable(error, source.title, folder, "beir") from None
         return Table.of(made), [str(folder)]
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
@@ -179,7 +147,7 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
     try:
         return Table([str(file) for file in saved_files(folder)]), [str(folder)]
     except Exception as error:  # a shard that is cut short, or a file that is missing
-        raise _unreadable(error, source.title, [str(folder)], "arrow") from None
+        raise _unreadable(error, source.title, folder, "arrow") from None
 
 
 def _from_hub(source: Source, name: str) -> Any:

@@ -9,7 +9,15 @@ from lightning_embed.batch import ANCHOR, POSITIVE
 from lightning_embed.datamodules.sources import filters, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.sources.checks import check_types, find_bad, holds_texts
-from lightning_embed.datamodules.sources.columns import LABEL, find_roles, note_unused, unused_columns
+from lightning_embed.datamodules.sources.columns import (
+    LABEL,
+    NEGATIVE_SCORE,
+    POSITIVE_SCORE,
+    SCORE,
+    find_roles,
+    note_unused,
+    unused_columns,
+)
 from lightning_embed.datamodules.sources.formats import read
 from lightning_embed.datamodules.sources.labelled import Labelled, codes, lone
 from lightning_embed.datamodules.sources.pair_labels import settle_pair_label
@@ -18,6 +26,7 @@ from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
+from lightning_embed.utils.notes import note
 
 Fault = tuple[str | None, str]
 """Column and reason of a row that cannot be used."""
@@ -52,6 +61,7 @@ def open_source(
         _refuse_all(source, table, files, faults)
     columns = [column for column in table.columns if column not in row_by_row.MARKS]
     roles = find_roles(source, columns, needed, lambda column: holds_texts(table, column))
+    _drop_empty(source, table, roles)
     check_types(table.schema, roles, source.title)
     unused = unused_columns(source, columns, roles)
     note_unused(source, unused)
@@ -90,6 +100,17 @@ def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int
     first = min(faults)
     row = BadRow(places([first], table, files, source)[first], *faults[first])
     raise UserError(f"source '{source.title}': not one of its {len(faults):,} rows can be used; the first: {row}")
+
+
+def _drop_empty(source: Source, table: Table, roles: dict[str, list[str]]) -> None:
+    """Takes scores, and labels of pairs, of which no row has any out of the roles."""
+    import pyarrow as pa
+
+    for role in (SCORE, POSITIVE_SCORE, NEGATIVE_SCORE, *([LABEL] if POSITIVE in roles else [])):
+        if role in roles and pa.types.is_null(table.schema.field(roles[role][0]).type):
+            note(
+                f"source '{source.title}': column '{roles.pop(role)[0]}' ({role}) is empty in all rows: it is not used"
+            )
 
 
 def _add_faults(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_embed.datamodules.sources import arrow_files
 from lightning_embed.datamodules.sources.files import is_array, open_bytes
 from lightning_embed.datamodules.sources.paths import kind_of
 from lightning_embed.datamodules.sources.raw_rows import parsed
@@ -40,7 +41,5 @@ def _each(files: list[str], source: Source) -> Iterator[str]:
         elif kind == "json" and not is_array(file):
             with open_bytes(file) as lines:
                 yield from (f"{file}, line {n}" for n, line in enumerate(lines, start=1) if line.strip())
-        elif kind == "parquet":
-            import pyarrow.parquet as pq
-
-            yield from (f"{file}, row {n + 1}" for n in range(pq.ParquetFile(file).metadata.num_rows))
+        elif kind in arrow_files.BEGINNINGS:
+            yield from (f"{file}, row {n + 1}" for n in range(arrow_files.row_count(source, file, kind)))

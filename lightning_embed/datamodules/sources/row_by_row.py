@@ -12,7 +12,7 @@ from typing import Any
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import cache_folder
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
-from lightning_embed.datamodules.sources.columns import DOCUMENT, SCORE, may_play, passage, role_of
+from lightning_embed.datamodules.sources.columns import DOCUMENT, SCORE, may_play, number_of, passage, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
 from lightning_embed.datamodules.sources.raw_rows import (
     BOOL,
@@ -161,7 +161,10 @@ def _fit(value: Any, kind: Any) -> Any:
     """
     import pyarrow as pa
 
-    given, listed = kind_of(value), pa.types.is_list(kind)
+    listed = pa.types.is_list(kind)
+    if isinstance(value, str) and pa.types.is_floating(kind) and number_of(value) is not None:
+        return number_of(value)
+    given = kind_of(value)
     inner = kind.value_type if listed else kind
     expected = TEXT if pa.types.is_string(inner) else BOOL if pa.types.is_boolean(inner) else NUMBER
     if given in (NULL, EMPTY):

@@ -31,6 +31,7 @@ class Table:
         import pyarrow as pa
 
         self.files = list(files)
+        self.schema = pa.schema([])
         self._maps: list[mmap.mmap] = []
         self._batches: list[Any] = []
         self._file_of: list[int] = []
