@@ -7,7 +7,6 @@ takes the type that it has in other files, and whole numbers become fractions wh
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_embed import __version__
 from lightning_embed.compat.datasets import cache_folder
 from lightning_embed.datamodules.sources.columns import role_of
 from lightning_embed.datamodules.sources.files import fingerprint, open_bytes
@@ -15,6 +14,7 @@ from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError
 from lightning_embed.utils.atomic import whole_file
+from lightning_embed.utils.version import __version__
 
 READ = 1_000
 """Rows of a batch."""
