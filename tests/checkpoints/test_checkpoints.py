@@ -40,7 +40,7 @@ def home(trained: Path, tmp_path: Path) -> Path:
     """A copy of its checkpoints, beside the run's configuration: best.ckpt is older than last.ckpt."""
     made = tmp_path / "run/checkpoints"
     shutil.copytree(trained / "checkpoints", made)
-    shutil.copy(next(trained.glob("csv/*/config.yaml")), made.parent / "config.yaml")
+    shutil.copy(trained / "config.yaml", made.parent / "config.yaml")
     shutil.copy(made / "last.ckpt", made / "best.ckpt")
     os.utime(made / "best.ckpt", (1, 1))
     return made

@@ -180,7 +180,7 @@ def test_checkpoints_of_other_students_are_not_averaged(script: tuple[EmbeddingM
 
 def test_arguments_given_to_load_from_checkpoint_count_more(script: tuple[EmbeddingModule, Path]) -> None:
     terms = {"distill": LossTerm(Distillation(), 7.0)}
-    with pytest.raises(RuntimeError, match="log_temperature"):  # of the loss that is not given: strict, as Lightning is
+    with pytest.raises(UserError, match="log_temperature"):  # of the loss that is not given: strict, as Lightning is
         EmbeddingModule.load_from_checkpoint(script[1], losses=terms)
     loaded = EmbeddingModule.load_from_checkpoint(script[1], losses=terms, optimizer=None, strict=False)
     assert loaded.terms["distill"].weight == 7.0 and list(loaded.terms) == ["distill"] and loaded.optimizer is None

@@ -57,7 +57,7 @@ def test_rows_that_meet_all_conditions_are_kept_and_missing_values_meet_none(
         ("n > ", "expected COLUMN OPERATOR VALUE"),
         ("lang == en", "expected COLUMN OPERATOR VALUE"),
         ("n > __import__('os')", "expected COLUMN OPERATOR VALUE"),
-        ("m > 3", "there is no column 'm' among anchor, positive, n, x, lang, ok, o"),
+        ("m > 3", "no column 'm' among anchor, positive, n, x, lang, ok, o"),
         ("lang > 3", "the column holds string, which does not compare with 3"),
         ("n == 'x'", "the column holds int64, which does not compare with 'x'"),
         ("n < " + "9" * 40, "does not compare with"),

@@ -205,7 +205,7 @@ def test_columns_by_order_are_told(tmp_path: Path, capsys: pytest.CaptureFixture
     ("name", "content", "settings", "said"),
     [
         ("rows.txt", "x", {}, "expected a file named"),
-        ("rows.csv", "anchor,anchor\na,b\n", {}, "the column 'anchor' stands twice"),
+        ("rows.csv", "anchor,anchor\na,b\n", {}, "the column 'anchor' appears twice"),
         ("rows.jsonl", '{"a": "x"}\n', {"columns": {"anchor": "b"}}, "'b', which is not among the columns found: a"),
         ("rows.jsonl", '{"a": "x"}\n', {"columns": {"query": "a"}}, "has the role 'query'; expected anchor"),
         ("rows.csv", "anchor,positive\n", {}, "no rows in"),
