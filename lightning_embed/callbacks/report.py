@@ -202,6 +202,7 @@ class Report(L.Callback):
             f"{lost:,} tokens were lost."
             for title, (texts, lost) in self.cut.items()
         ]
+        notes += _data(trainer).notes(self.rows)
         student.to(module.device)  # the copy of a sharded one is in main memory
         models = []
         for name, encoder in ((TEACHER, module.teacher), (BEFORE, student), (AFTER, student)):
