@@ -189,7 +189,7 @@ class Report(L.Callback):
         found += notes.cut_texts(self.counts.cut, lengths)
         if module.teacher is not None and not is_loaded(module.teacher):
             found.append(notes.TEACHER_WAS_STORED)
-        return found
+        return found + data.notes(self.counts.rows)
 
 
 def _export(student: TextEncoder, projection: dict[str, Tensor] | None, folder: Path, texts: list[str]) -> list[str]:

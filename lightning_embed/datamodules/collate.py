@@ -1,6 +1,8 @@
 """Rows -> texts -> tokens: what a DataLoader's worker does for each step."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -181,6 +183,22 @@ def balanced(sizes: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int6
     return np.sort(order[np.where(turn % 2, world - 1 - seat, seat) == rank])
 
 
+def without_duplicates(plan: Plan, sources: Sequence[Rows]) -> NoDuplicates:
+    """The plan's batches with equal texts kept out of each.
+
+    Args:
+        plan: Which rows are step k.
+        sources: The opened sources.
+    """
+
+    return NoDuplicates(plan, partial(_row_keys, sources))
+
+
+def _row_keys(sources: Sequence[Rows], step: Step) -> list[frozenset[int]]:
+    """Keys of the texts of each row."""
+    return [frozenset(map(text_key, row)) for row in text_batch(sources[step.source], step).by_row()]
+
+
 class Steps(Dataset[TokenBatch]):
     """One rank's batches by step number: `steps[k]` reads, tokenises and returns this rank's share of global step k.
 
@@ -217,7 +235,7 @@ class Steps(Dataset[TokenBatch]):
             self.teachers = [cached(teacher, rows) for rows in sources]
         self.rank, self.world, self.balance = rank, world, balance
         self.plan = plan
-        self.steps = NoDuplicates(plan, self._keys) if no_duplicates else plan
+        self.steps = without_duplicates(plan, sources) if no_duplicates else plan
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -242,8 +260,3 @@ class Steps(Dataset[TokenBatch]):
         prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
         student, teacher = self.students[whole.source], self.teachers[whole.source]
         return token_batch(texts, student, teacher, prompt_of, rows.source.max_length, self.stored)
-
-    def _keys(self, step: Step) -> list[frozenset[int]]:
-        """Keys of the texts of each row."""
-        texts = text_batch(self.sources[step.source], step)
-        return [frozenset(map(text_key, row)) for row in texts.by_row()]

@@ -11,14 +11,15 @@ from torch.utils.data import DataLoader
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.compat.lightning import batches_done, steps_done
-from lightning_embed.datamodules.collate import Steps
+from lightning_embed.datamodules.collate import Steps, without_duplicates
 from lightning_embed.datamodules.mixture import Mixture, turns
+from lightning_embed.datamodules.no_duplicates import Dealt
 from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.chunks import chunked
 from lightning_embed.datamodules.sources.given import Sources, as_sources
-from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.opening import FILTERED, open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup, open_lookup
@@ -26,6 +27,7 @@ from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, cove
 from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.formatting import share
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import same_process
 from lightning_embed.utils.signals import ignore_in_worker
@@ -38,6 +40,9 @@ class _Loader(DataLoader[TokenBatch]):
         with same_process():  # the variable is for the workers alone
             os.environ["TOKENIZERS_PARALLELISM"] = "false"
             return super().__iter__()
+
+TELL_LEFT_OUT = 0.01
+"""Share of the rows that `no_duplicates` leaves out, above which a note says so."""
 
 
 class EmbeddingDataModule(L.LightningDataModule):
@@ -101,6 +106,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         self._stored: TeacherLookup | None = None
         self._resumed: dict[str, Any] | None = None
         self._started = False
+        self._looks: dict[tuple[int, int, int], Dealt] = {}
 
     def sources(self, split: str) -> list[Source]:
         """The sources of a split; subclasses that make their own data override this.
@@ -125,11 +131,58 @@ class EmbeddingDataModule(L.LightningDataModule):
             raise UserError("`fit` needs data: give data.train at least one source, e.g. --data.train pairs.jsonl")
         if stage == "fit" and self.trainer is not None:
             self._open_store(self.trainer)
+        if stage == "fit":
+            self._note_left_out()
         if self.trainer is not None and self.bad_rows.found:
             listing = Path(self.trainer.default_root_dir) / "bad_rows.jsonl"
             if self.trainer.is_global_zero:
                 self.bad_rows.write(listing)
             note(f"{len(self.bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
+
+    def _note_left_out(self) -> None:
+        """Says how many rows a filter and `no_duplicates` leave out."""
+        for number, rows in enumerate(self.rows("train")):
+            who, filtered = f"source '{rows.source.title}'", rows.content.left_out.get(FILTERED)
+            if filtered:
+                note(f"{who}: {filtered:,} rows do not meet its filter; {len(rows):,} are left")
+            dealt = self._dealt(number)
+            if dealt is not None and dealt.left_out > TELL_LEFT_OUT:
+                note(
+                    f"{who}: no_duplicates leaves out {share(dealt.left_out)} of its rows (of its first {dealt.batches} batches), which "
+                    f"have a text of another row of their batch: its steps have about {dealt.kept // dealt.batches:,} rows in place of "
+                    f"{dealt.planned // dealt.batches:,}"
+                )
+
+    def _dealt(self, source: int) -> Dealt | None:
+        """What `no_duplicates` makes of the first batches of a training source; None where it is off."""
+        if not self.no_duplicates:
+            return None
+        key = (source, id(self.rows("train")), self.global_batch_size)
+        if key not in self._looks:
+            self._looks[key] = without_duplicates(self.plan, self.rows("train")).look(source)
+        return self._looks[key]
+
+    def notes(self, rows: int) -> list[str]:
+        """What of the data a run left out, a line each, for its report.
+
+        Args:
+            rows: Rows that were trained on.
+        """
+        lines = []
+        for split in ("train", "validation", "test"):
+            for one in self.rows(split):
+                who = one.source.title if split == "train" else f"{one.source.title} ({split})"
+                lines += [
+                    f"{who}: {count:,} rows {why} and are left out." for why, count in one.content.left_out.items()
+                ]
+                if split == "train" and one.content.without_negatives:
+                    lines.append(f"{who}: {one.content.without_negatives:,} of {len(one):,} rows have no negative.")
+        planned = self.plan.rows_of(self._done()) if self.no_duplicates else 0
+        if planned > rows:
+            lines.append(
+                f"no_duplicates left out {planned - rows:,} of {planned:,} rows, which had a text of another row of their batch."
+            )
+        return lines
 
     def _open_store(self, trainer: L.Trainer) -> None:
         """Finds the teacher's stored vectors and says how many of the texts have one."""
@@ -205,7 +258,11 @@ class EmbeddingDataModule(L.LightningDataModule):
     @property
     def given(self) -> list[Given]:
         """What the batches of each training source carry."""
-        return [rows.given for rows in self.rows("train")]
+        given = []
+        for number, (rows, size) in enumerate(zip(self.rows("train"), self.plan.batch_sizes, strict=True)):
+            dealt = self._dealt(number)
+            given.append(replace(rows.given, batch=min(len(rows), size) if dealt is None else dealt.largest))
+        return given
 
     @property
     def signature(self) -> dict[str, Any]:

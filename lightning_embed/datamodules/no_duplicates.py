@@ -1,6 +1,7 @@
 """Keeps equal texts out of a batch, by a function of the plan alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +9,28 @@ from lightning_embed.datamodules.plan import Plan, Step
 
 WINDOW = 32
 """Batches of a source among which a row may be moved."""
+
+
+LOOKED_AT_ROWS = 50_000
+"""Rows of a source whose texts are compared before a run, to say how many are left out."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """What became of the rows of some batches."""
+
+    planned: int
+    """Rows of the batches in the plan."""
+    kept: int
+    """Rows that found a batch without their texts."""
+    largest: int
+    """Rows of the largest batch."""
+    batches: int
+
+    @property
+    def left_out(self) -> float:
+        """Share of the rows that are left out."""
+        return 1 - self.kept / max(1, self.planned)
 
 
 def spread(keys: Sequence[frozenset[int]], batch_size: int, batches: int) -> list[list[int]]:
@@ -73,11 +96,22 @@ class NoDuplicates:
             self._last[source] = (epoch, window, self._deal(source, epoch, window))
         return self._last[source][2][inside]
 
-    def _deal(self, source: int, epoch: int, window: int) -> list[Step]:
-        """The steps of a window."""
+    def look(self, source: int) -> Dealt:
+        """What becomes of the rows of a source's first batches, as an estimate for all.
+
+        Args:
+            source: Which source.
+        """
+        size = self.plan.batch_sizes[source]
+        dealt = self._deal(source, 0, 0, max(1, min(WINDOW, LOOKED_AT_ROWS // size)))
+        planned = sum(len(self.plan.batch(source, turn).rows) for turn in range(len(dealt)))
+        return Dealt(planned, sum(len(step.rows) for step in dealt), max(len(step.rows) for step in dealt), len(dealt))
+
+    def _deal(self, source: int, epoch: int, window: int, most: int = WINDOW) -> list[Step]:
+        """The steps of a window, or its first ones."""
         count = self.plan.batches(source)
         first = epoch * count + window * WINDOW
-        steps = [self.plan.batch(source, first + i) for i in range(min(WINDOW, count - window * WINDOW))]
+        steps = [self.plan.batch(source, first + i) for i in range(min(most, count - window * WINDOW))]
         keys = [key for step in steps for key in self.keys_of(step)]
         rows = np.concatenate([step.rows for step in steps])
         dealt = spread(keys, self.plan.batch_sizes[source], len(steps))

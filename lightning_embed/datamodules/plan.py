@@ -130,6 +130,17 @@ class Plan:
         source, before = _schedule(self.steps_of, key, self.shuffle, self.alternate)[:, place].tolist()
         return source, epoch * self.steps_of[source] + before
 
+    def rows_of(self, steps: int) -> int:
+        """Rows of the first steps, through all epochs.
+
+        Args:
+            steps: How many steps.
+        """
+        sizes = [min(size, rows) for size, rows in zip(self.batch_sizes, self.sizes, strict=True)]
+        epochs, rest = divmod(steps, max(1, len(self)))
+        whole = epochs * sum(size * turns for size, turns in zip(sizes, self.steps_of, strict=True))
+        return whole + sum(sizes[self.turn(step)[0]] for step in range(epochs * len(self), epochs * len(self) + rest))
+
     def batch(self, source: int, turn: int) -> Step:
         """The rows of a source's turn.
 

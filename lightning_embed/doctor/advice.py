@@ -86,6 +86,11 @@ def batch_advice(source: SourceFacts, batch: BatchFacts, no_duplicates: bool, co
             f"{name}: the run ends before its first batch: raise trainer.max_steps or the source's weight, or take "
             "mixture: round_robin"
         )
+    if batch.no_batch > IN_BATCH:
+        yield (
+            f"{name}: no_duplicates leaves out {share(batch.no_batch)} of its rows, which have a text of another row of their batch: "
+            "give it a smaller batch_size, or merge rows of the same text into one with a list of positives"
+        )
     if batch.repeated > IN_BATCH and not no_duplicates and not source.classes:
         yield (
             f"{name}: {share(batch.repeated)} of a batch's rows have an anchor or positive that another row of the batch has too: "

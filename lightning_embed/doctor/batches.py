@@ -200,6 +200,7 @@ def batch_facts(
         repeated=sum(look.repeated for look in looks) / sum(look.rows for look in looks),
         chunks=_kept(largest, ask),
         anchors=largest.anchors,
+        no_batch=1 - sum(look.rows for look in looks) / sum(len(plan.batch(source, turn).rows) for turn in spread),
         longest_known=searched or count == batches,
     )
 

@@ -78,6 +78,10 @@ class SourceFacts:
     """Labels of too few rows for positives to vary."""
     left_out: int = 0
     """Rows that cannot be used and are skipped."""
+    not_taken: dict[str, int] = field(default_factory=dict)
+    """Why other rows do not count -> how many."""
+    without_negatives: int = 0
+    """Rows without a negative, where others have some."""
     characters: float = 0.0
     """Mean characters of a row's texts."""
 
@@ -112,6 +116,8 @@ class BatchFacts:
     """(texts, tokens) of each forward of the longest batch, that of one rank."""
     anchors: int
     """Rows of that batch."""
+    no_batch: float
+    """Share of the rows that `no_duplicates` leaves out."""
     longest_known: bool
     """Whether it is the longest of the epoch, or only of those looked at."""
 

@@ -55,6 +55,10 @@ class _Page:
         self.line(f"read from {files}")
         if source.left_out:
             self.line(f"left out: {source.left_out:,} rows that cannot be used")
+        for why, count in source.not_taken.items():
+            self.line(f"left out: {count:,} rows that {why}")
+        if source.without_negatives:
+            self.line(f"without a negative: {source.without_negatives:,} rows")
         looked_at = f"; a sample of {source.sampled:,} rows, spread over all" if source.sampled < source.rows else ""
         self.line(f"tokens of the texts, which are cut at {source.roles[0].max_length:,}{looked_at}")
         header = ["role", "column", "1 … max", "min", "median", "95 %", "max", "cut", "lost"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
 from lightning_embed.datamodules.collate import text_batch
 from lightning_embed.datamodules.plan import Step
+from lightning_embed.datamodules.sources.opening import BAD
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.doctor.facts import Repeats, RoleFacts, SourceFacts
 from lightning_embed.tokenizer import TextTokenizer
@@ -203,10 +204,12 @@ def source_facts(rows: Rows, split: str, tokenizer: TextTokenizer, repeats: Repe
         sampled=len(numbers),
         roles=roles,
         columns={role: columns[0] for role, columns in rows.columns.items() if role not in ROLES},
-        unused=rows.unused,
+        unused=list(rows.content.unused),
         repeats=repeats,
         classes=len(classes),
         tiny_classes=int((classes < TINY_CLASS).sum()),
         left_out=left_out,
+        not_taken={why: count for why, count in rows.content.left_out.items() if why != BAD},
+        without_negatives=rows.content.without_negatives,
         characters=mean,
     )

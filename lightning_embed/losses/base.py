@@ -84,6 +84,9 @@ class EmbeddingLoss(Described, nn.Module, ABC):
     """Roles that are taken if the batch has them."""
     pulls_pairs: bool = False
     """Whether it brings every anchor and its positive together, so that rows must be pairs that belong together."""
+    must_differ: frozenset[str] = frozenset()
+    """What must differ among the rows of a batch, or the loss learns nothing from them: `row` (there must be several), `anchor`,
+    `positive`, `score`."""
 
     @abstractmethod
     def forward(self, batch: EmbeddingBatch) -> Tensor:

@@ -44,6 +44,8 @@ class CoSENT(EmbeddingLoss):
         temperature: τ′ > 0.
     """
 
+    must_differ = frozenset({"score"})
+
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()
         check_positive(temperature=temperature)

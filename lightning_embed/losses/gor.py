@@ -53,6 +53,8 @@ class GOR(EmbeddingLoss):
         variant: `second_moment` or `original`.
     """
 
+    must_differ = frozenset({"row"})
+
     def __init__(self, columns: Sequence[str] = ("anchor", "positive"), variant: Variant = "second_moment") -> None:
         super().__init__()
         self.columns, self.variant = role_names(columns), variant

@@ -115,7 +115,7 @@ class InfoNCE(EmbeddingLoss):
         teacher_max: A document whose teacher cosine with the anchor exceeds this is left out of the negatives.
     """
 
-    pulls_pairs = True
+    pulls_pairs, must_differ = True, frozenset({ANCHOR, POSITIVE})
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lightning_embed.batch import ANCHOR, ROLES
+from lightning_embed.batch import ANCHOR, NEGATIVE, ROLES
 from lightning_embed.errors import UserError
 
 VECTORS = ("teacher", "reference")
@@ -39,8 +39,16 @@ class Given:
     """Roles that texts are there for: `anchor`, `positive`, `negative`."""
     columns: Mapping[str, Set[str]] = field(default_factory=dict)
     """`score`, `label`, `teacher`, … -> the roles that it is there for."""
+    rows: int = 0
+    """How many rows it has."""
+    batch: int = 0
+    """The most rows of a batch over all ranks; 0: not known."""
     unlike: int = 0
     """Rows whose score says that anchor and positive do not belong together."""
+    without_negatives: int = 0
+    """Rows without a negative."""
+    same: frozenset[str] = frozenset()
+    """What is the same in all rows: `anchor`, `positive`, `score`."""
 
     @property
     def there(self) -> frozenset[str]:
@@ -100,6 +108,12 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
             raise UserError(
                 f"source '{given.source}' has {', '.join(sorted(given.there))}, and no loss is for such batches: correct `when`, or drop it"
             )
+        idle = _idle(terms, given)
+        if idle and len(idle) == len(taken):
+            raise UserError(
+                f"nothing can be learnt from source '{given.source}' by {', '.join(idle)}: {'; '.join(dict.fromkeys(idle.values()))}; "
+                "give it other rows or another batch_size, or add a loss that learns from it"
+            )
         for name, loss in taken.items():
             refuse(name, loss, Given(given.source, given.roles, columns))
             if given.unlike and getattr(loss, "pulls_pairs", False):
@@ -110,14 +124,38 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
                 )
 
 
+def _learns_nothing(loss: Requiring, given: Given) -> str | None:
+    """Why a loss is 0 on every batch of a source; None if it is not."""
+    must_differ: Set[str] = getattr(loss, "must_differ", frozenset())
+    negatives = NEGATIVE in given.roles & (loss.requires | loss.uses)
+    if must_differ and not negatives and given.batch == 1:
+        return "its batches have one row"
+    same = must_differ & given.same - (frozenset() if not negatives else set(ROLES))
+    return f"all its {sorted(same)[0]}s are the same" if same else None
+
+
+def _idle(terms: Mapping[str, Term], given: Given) -> dict[str, str]:
+    """Name -> why, of the losses for a source's batches that learn nothing from them."""
+    whys = {name: _learns_nothing(loss, given) for name, loss in _taken(terms, given).items()}
+    return {name: why for name, why in whys.items() if why is not None}
+
+
 def remarks(terms: Mapping[str, Term], sources: Iterable[Given]) -> Iterator[str]:
-    """What the sources give that no loss takes, a line each.
+    """What the sources give that no loss takes, and what they lack in part, a line each.
 
     Args:
         terms: Name -> loss, of those that will be called.
         sources: What each training source gives.
     """
     for given in sources:
+        for name, why in _idle(terms, given).items():
+            yield f"source '{given.source}': loss '{name}' learns nothing from it, since {why}"
+        needing = [name for name, loss in _taken(terms, given).items() if NEGATIVE in loss.requires]
+        if given.without_negatives and needing:
+            yield (
+                f"source '{given.source}': {given.without_negatives:,} of {given.rows:,} rows have no negative, and {', '.join(needing)} "
+                "learns nothing from them: leave them out, or mine negatives for them"
+            )
         if given.columns.get("score") and not any("score" in loss.requires for loss in _taken(terms, given).values()):
             yield (
                 f"source '{given.source}' has scores, and no loss takes them: rows of low scores train like those of high ones; add a loss "

@@ -68,6 +68,8 @@ class ScoreDistillation(EmbeddingLoss):
         diagonal: Whether a text's similarity to itself takes part. At a low τ it takes most of the softmax.
     """
 
+    must_differ = frozenset({"row"})
+
     def __init__(
         self, columns: Sequence[str] = ("anchor", "positive"), temperature: float = 0.02, diagonal: bool = True
     ) -> None:

@@ -52,6 +52,8 @@ class Uniformity(EmbeddingLoss):
         t: How fast the repulsion falls off with the squared distance, > 0.
     """
 
+    must_differ = frozenset({"row"})
+
     def __init__(self, columns: Sequence[str] = ("anchor", "positive"), t: float = 2.0) -> None:
         super().__init__()
         check_positive(t=t)

@@ -117,7 +117,7 @@ def test_no_duplicates_is_not_advised_where_it_is_on(
 def test_a_source_that_lacks_what_a_loss_requires_is_refused_before_the_first_step(
     command: str, job: dict[str, Any], tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scored = put(tmp_path / "scored.jsonl", [row | {"score": 0.5} for row in toy_pairs(64)])
+    scored = put(tmp_path / "scored.jsonl", [row | {"score": i / 64} for i, row in enumerate(toy_pairs(64))])
     job["data"]["init_args"] |= {"train": [{"path": str(scored)}, {"path": str(pairs), "weight": 0.01}]}
     job["model"]["init_args"]["losses"] = {"rank": {"loss": "CoSENT"}}
     error = refused(command, job, tmp_path, capsys)

@@ -133,18 +133,23 @@ def _bad_of(values: Any, role: str) -> Iterator[tuple[int, str]]:
 def _miscounted(batch: Any, roles: dict[str, list[str]]) -> Iterator[tuple[int, str, str]]:
     """Row, column and reason where the scores of a row are not as many as the texts that they are of."""
     if SCORE in roles and NEGATIVE in roles and is_list(batch.column(roles[SCORE][0]).type):
-        negatives, given = _counts(batch, roles[NEGATIVE]), _counts(batch, roles[SCORE])
+        negatives, given = count_of(batch, roles[NEGATIVE]), count_of(batch, roles[SCORE])
         for row in np.flatnonzero(given != 1 + negatives).tolist():
             yield row, roles[SCORE][0], f"{given[row]} scores for 1 positive and {negatives[row]} negatives"
     for scores, role in ((POSITIVE_SCORE, POSITIVE), (NEGATIVE_SCORE, NEGATIVE)):
         if scores in roles:
-            texts, given = _counts(batch, roles[role]), _counts(batch, roles[scores])
+            texts, given = count_of(batch, roles[role]), count_of(batch, roles[scores])
             for row in np.flatnonzero(given != texts).tolist():
                 yield row, roles[scores][0], f"{given[row]} scores for {texts[row]} {role}s"
 
 
-def _counts(batch: Any, columns: list[str]) -> NDArray[np.int64]:
-    """(n,) numbers, or texts that are not blank, of each row in some columns together."""
+def count_of(batch: Any, columns: list[str]) -> NDArray[np.int64]:
+    """(n,) numbers, or texts that are not blank, of each row in some columns together.
+
+    Args:
+        batch: An Arrow record batch.
+        columns: Columns of values, or of lists of them.
+    """
     counts = np.zeros(len(batch), dtype=np.int64)
     for column in columns:
         flat, parents = _flat(batch.column(column))
@@ -188,8 +193,11 @@ def _text_of(flat: Any) -> Any:
 
 def _blank(texts: Any) -> NDArray[np.bool_]:
     """(n,) which texts are missing, empty or white space."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_null(texts.type):
+        return np.ones(len(texts), dtype=bool)
     empty = pc.or_(pc.equal(pc.binary_length(texts), 0), pc.utf8_is_space(texts))
     return np.asarray(pc.fill_null(empty, True))
 

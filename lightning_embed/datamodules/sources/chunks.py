@@ -66,8 +66,7 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
         {r: [r] for r in present},
         rows.files,
         labelled=labelled,
-        unused=rows.unused,
-        unlike=rows.unlike,
+        content=rows.content,
     )
 
 

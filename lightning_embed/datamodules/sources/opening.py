@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.batch import ANCHOR, POSITIVE
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
 from lightning_embed.datamodules.sources import filters, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.sources.checks import check_types, find_bad, holds_texts
@@ -18,6 +18,7 @@ from lightning_embed.datamodules.sources.columns import (
     note_unused,
     unused_columns,
 )
+from lightning_embed.datamodules.sources.content import Content, count_without_negatives, same_in_all
 from lightning_embed.datamodules.sources.formats import read
 from lightning_embed.datamodules.sources.labelled import Labelled, codes, lone
 from lightning_embed.datamodules.sources.pair_labels import settle_pair_label
@@ -30,6 +31,7 @@ from lightning_embed.utils.notes import note
 
 Fault = tuple[str | None, str]
 """Column and reason of a row that cannot be used."""
+FILTERED, UNLIKE, BAD = "do not meet the filter", "are pairs of label 0", "cannot be used"
 NEGATIVES_BY_LABEL = 7
 """Negatives of other labels that a row of text and label gets unless its source says otherwise (the recipe's number)."""
 
@@ -67,6 +69,7 @@ def open_source(
     note_unused(source, unused)
     usable = _filtered(source, table)
     usable[list(faults)] = True  # a row that cannot be read had no chance to meet a condition
+    filtered = len(table) - int(usable.sum())
     if not usable.any():
         raise UserError(
             f"source '{source.title}': none of its {len(table):,} rows meets {source.filter}; loosen the filter"
@@ -75,6 +78,7 @@ def open_source(
     if not usable.any():
         raise UserError(f"source '{source.title}': not one of its pairs belongs together by its label")
     total = int(usable.sum())
+    left_out = {FILTERED: filtered, UNLIKE: len(table) - filtered - total, BAD: 0}
     _add_faults(faults, table, roles, usable, all_of_them=bad_rows.skip)
     usable[list(faults)] = False
     labels = None
@@ -89,11 +93,35 @@ def open_source(
         bad_rows.judge(source.title, [BadRow(named[row], *faults[row]) for row in bad], total)
     if not usable.any():
         _refuse_all(source, table, files, faults)
+    kept = int(usable.sum())
+    left_out[BAD] = total - kept
+    without = _count_negatives(source, table, roles, usable)
     labelled = None
     if labels is not None:
         most = NEGATIVES_BY_LABEL if source.negatives is None else source.negatives
         labelled = Labelled(labels[usable], most, source.title)
-    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled, unused, unlike)
+    content = Content(
+        left_out={why: rows for why, rows in left_out.items() if rows},
+        unused=tuple(unused),
+        unlike=unlike,
+        without_negatives=without,
+        same=same_in_all(table, roles, usable),
+    )
+    return Rows(source, table, roles, files, None if usable.all() else np.flatnonzero(usable), labelled, content)
+
+
+def _count_negatives(source: Source, table: Table, roles: dict[str, list[str]], usable: NDArray[np.bool_]) -> int:
+    """How many rows have no negative; where none has one, negatives are no role of the source's."""
+    if NEGATIVE not in roles:
+        return 0
+    without = count_without_negatives(table, roles[NEGATIVE], usable)
+    rows = int(usable.sum())
+    if without == rows:
+        note(f"source '{source.title}': no row has a negative (column {', '.join(roles[NEGATIVE])})")
+    if without == rows or source.negatives == 0:
+        del roles[NEGATIVE]
+        roles.pop(NEGATIVE_SCORE, None)
+    return without % rows
 
 
 def _refuse_all(source: Source, table: Table, files: list[str], faults: dict[int, Fault]) -> None:

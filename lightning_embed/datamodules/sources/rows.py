@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, ROLES
 from lightning_embed.datamodules.sources.checks import is_list
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, NEGATIVE_SCORE, POSITIVE_SCORE, SCORE, passage
+from lightning_embed.datamodules.sources.content import Content
 from lightning_embed.datamodules.sources.labelled import Labelled
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
@@ -25,8 +26,7 @@ class Rows:
         files: The files that they were read from, for messages.
         kept: Numbers of the table's rows that count; None: all.
         labelled: Draws positives and negatives for rows of text and label.
-        unused: Columns of the data that play no role.
-        unlike: How many rows are labelled as pairs that do not belong together.
+        content: What was found when it was opened.
     """
 
     def __init__(
@@ -37,11 +37,10 @@ class Rows:
         files: list[str],
         kept: NDArray[np.int64] | None = None,
         labelled: Labelled | None = None,
-        unused: Sequence[str] = (),
-        unlike: int = 0,
+        content: Content | None = None,
     ) -> None:
         self.source, self.files, self.columns = source, files, roles
-        self.unused, self.unlike = list(unused), unlike
+        self.content = content or Content()
         self.kept, self.labelled = kept, labelled
         self.table = table
 
@@ -72,7 +71,16 @@ class Rows:
             if POSITIVE_SCORE in self.columns:
                 columns[SCORE] = roles - {ANCHOR} if NEGATIVE_SCORE in self.columns else roles & {POSITIVE}
         columns |= {"keys": roles, "negative_counts": roles & {NEGATIVE}}
-        return Given(self.source.title, roles, columns, self.unlike)
+        found = self.content
+        return Given(
+            self.source.title,
+            roles,
+            columns,
+            rows=len(self),
+            unlike=found.unlike,
+            without_negatives=found.without_negatives if NEGATIVE in roles else 0,
+            same=found.same if self.labelled is None else frozenset(),
+        )
 
     def numbers(self, rows: Sequence[int]) -> list[int]:
         """The table's numbers of some rows, which is what messages name them by.
