@@ -13,7 +13,6 @@ from lightning_embed.distributed.failure import RUN_FOLDER, forget
 from lightning_embed.errors import UserError
 from lightning_embed.utils.folders import writable
 
-
 ELSEWHERE = "give the run another folder with --trainer.default_root_dir"
 
 
