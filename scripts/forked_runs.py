@@ -140,37 +140,51 @@ def steps_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def wait(run: Path, ranks: list[int], kill_after: int | None, lag: float = 0.0) -> bool:
-    """Waits for the end of a run or kills it after some steps more; whether it was killed.
+def wait(
+    run: Path, ranks: list[int], kill_after: int | None, lag: float = 0.0, number: int = signal.SIGKILL, rank: int = 0
+) -> bool:
+    """Waits for the end of a run, or kills or stops it after some more steps; whether it did.
 
     Args:
         run: The run's folder.
         ranks: Its processes.
         kill_after: Steps; None: it is left to end.
-        lag: Seconds from then to the kill.
+        lag: Seconds from then to the signal.
+        number: The signal: SIGKILL for all ranks, or one that asks the run to stop, for one of them and its workers.
+        rank: Which one.
 
     Raises:
         AssertionError: If it fails or hangs.
     """
     before = seen = len(steps_of(run))
-    moved, left = time.monotonic(), dict.fromkeys(ranks)
+    moved, left, asked, codes = time.monotonic(), dict.fromkeys(ranks), False, set()
     try:
         while left:
             for child in list(left):
                 done, status = os.waitpid(child, os.WNOHANG)
                 if done:
                     left.pop(child)
+                    codes.add(code := os.waitstatus_to_exitcode(status))
                     log = run / f"log.{ranks.index(child)}"
-                    assert os.waitstatus_to_exitcode(status) == 0, f"a run failed:\n{log.read_text()[-3000:]}"
+                    fine = (0, 128 + number) if asked else (0,)
+                    assert code in fine, f"a run failed with code {code}:\n{log.read_text()[-3000:]}"
             now = len(steps_of(run))
             if now > seen:
                 seen, moved = now, time.monotonic()
             assert time.monotonic() - moved < PATIENCE, f"a run hangs:\n{(run / 'log.0').read_text()[-3000:]}"
-            if left and kill_after is not None and now - before >= kill_after * len(ranks):
+            if (
+                len(left) == len(ranks)
+                and not asked
+                and kill_after is not None
+                and now - before >= kill_after * len(ranks)
+            ):
                 time.sleep(lag)
-                return True
+                if number == signal.SIGKILL:
+                    return True
+                asked = True
+                os.killpg(ranks[rank], number)
             time.sleep(0.005)
-        return False
+        return codes != {0}
     finally:
         for child in left:
             os.killpg(child, signal.SIGKILL)

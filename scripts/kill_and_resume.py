@@ -1,16 +1,18 @@
-"""Kills training runs again and again and shows that their steps are those of runs never killed.
+"""Kills and stops training runs again and again and shows that their steps are those of runs that were left alone.
 
     python -m scripts.kill_and_resume --kills 200
 
-A server that has imported everything forks a run; SIGKILL hits it, its ranks and its workers at a random moment after a random number of
-steps; it goes on with `--ckpt_path last` and another number of workers (0, 1, 2) and ranks (1, 2). A callback writes down, after each step,
-which rows it was of. Every step must have been of the same rows as in the whole run, redone steps too, and none may be missing; where the
-number of ranks stays the same, so must the losses.
+A server that has imported everything forks a run, with the checkpoints that every run has; SIGKILL hits it, its ranks and its workers, or
+SIGTERM or Ctrl-C one rank and its workers, at a random moment after a random number of steps; it resumes with `--ckpt_path last` and
+another number of workers (0, 1, 2) and ranks (1, 2). A callback writes down, after each step, which rows it was of. Every step must have
+been of the same rows as in the whole run, repeated steps too, and none may be missing; where the number of ranks stays the same, so must
+the losses, and the score of best.ckpt. last.ckpt must end with the last step, and a signal other than SIGKILL may cost no step.
 """
 
 import argparse
 import json
 import random
+import signal
 import tempfile
 import time
 from collections import defaultdict
@@ -30,30 +32,32 @@ class Trial:
 
     name: str
     trainer: dict[str, Any]
-    checkpoint: dict[str, Any]
+    last: dict[str, Any]
+    """Settings of `last_checkpoint`; those of `checkpoint` are the defaults."""
     worlds: tuple[int, ...] = (1, 1, 2)
 
 
 TRIALS = (
-    Trial("every third step, several epochs", {"max_steps": 60, "val_check_interval": 0.5}, {"every_n_train_steps": 3}),
+    Trial("the defaults, validated twice an epoch", {"max_steps": 60, "val_check_interval": 0.5}, {}),
     Trial(
         "gradients of three batches, by epochs, one rank",
         {"max_epochs": 3, "accumulate_grad_batches": 3, "val_check_interval": 4},
-        {"every_n_train_steps": 1},
+        {"every_n_steps": 1},
         (1,),
     ),
     Trial(
-        "after each validation, in mid-epoch and at its end",
+        "after each validation in mid-epoch, and every third step",
         {"max_steps": 60, "val_check_interval": 7},
-        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+        {"every_n_steps": 3},
     ),
     Trial(
         "part of an epoch each, one rank",
         {"max_steps": 50, "limit_train_batches": 10, "check_val_every_n_epoch": 2},
-        {"every_n_train_steps": 4},
+        {"every_n_steps": 4},
         (1,),
     ),
 )
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def write_inputs(folder: Path) -> None:
@@ -127,13 +131,13 @@ def config(folder: Path, run: Path, trial: Trial, world: int, workers: int) -> d
                            "init_args": {"path": str(run / "steps")}}],
             **trial.trainer,
         },
-        "checkpoint": {"monitor": None, "save_last": True, "save_top_k": 1, **trial.checkpoint},
+        "last_checkpoint": trial.last,
         "report": {"enabled": False},
     }  # fmt: skip
 
 
 def compare(whole: list[dict[str, Any]], killed: list[dict[str, Any]], with_losses: bool) -> int:
-    """Checks a killed run's steps against those of the whole one; how many were redone.
+    """Checks a killed run's steps against those of the whole one; how many were repeated.
 
     Args:
         whole: The steps of a run on one rank that was never killed.
@@ -165,8 +169,49 @@ def compare(whole: list[dict[str, Any]], killed: list[dict[str, Any]], with_loss
     return len(parts) - len(done)
 
 
+def checkpoint(run: Path, name: str) -> dict[str, Any]:
+    """A checkpoint's content.
+
+    Args:
+        run: The run's folder.
+        name: `last` or `best`.
+    """
+    import torch
+
+    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return content
+
+
+def best_score(run: Path) -> float:
+    """The score of best.ckpt.
+
+    Args:
+        run: The run's folder.
+    """
+    states = checkpoint(run, "best")["callbacks"]
+    return next(float(state["best_model_score"]) for key, state in states.items() if key.startswith("ModelCheckpoint"))
+
+
+def compare_checkpoints(whole: Path, killed: Path, with_scores: bool) -> None:
+    """Checks what a killed run leaves.
+
+    Args:
+        whole: The folder of the run that was never killed.
+        killed: That of the one that was.
+        with_scores: Whether the best score must be equal.
+
+    Raises:
+        AssertionError: If it differs.
+    """
+    last, right = (checkpoint(run, "last")["global_step"] for run in (killed, whole))
+    assert last == right, f"last.ckpt is of step {last} instead of {right}"
+    if with_scores:
+        found, wanted = best_score(killed), best_score(whole)
+        assert abs(found - wanted) < 1e-3, f"best.ckpt has a score of {found} instead of {wanted}"
+
+
 def one(folder: Path, trial: Trial, seed: int, kills: int) -> tuple[int, int]:
-    """Kills a run up to `kills` times, lets it end, and compares it; how often it was killed, and how many steps were redone.
+    """Kills a run up to `kills` times, lets it end, and compares it; how often it was killed, and how many steps were repeated.
 
     Args:
         folder: The inputs.
@@ -183,10 +228,30 @@ def one(folder: Path, trial: Trial, seed: int, kills: int) -> tuple[int, int]:
         segment = f"part {killed} ({world} ranks, {workers} workers)"
         ranks = start(run, config(folder, run, trial, world, workers), world, segment)
         patience = dice.choice((1, 2, 3, 5, 8, 13)) if killed < kills else None
-        if not wait(run, ranks, patience, dice.choice((0, 0, dice.random() * 0.05))):
+        number, lag = dice.choice(SIGNALS), dice.choice((0, 0, dice.random() * 0.05))
+        if not wait(run, ranks, patience, lag, number, dice.randrange(world)):
             break
         killed += 1
-    return killed, compare(steps_of(whole), steps_of(run), with_losses=trial.worlds == (1,))
+        if number != signal.SIGKILL:
+            done, saved = steps_done(run), checkpoint(run, "last")["EmbeddingDataModule"]["step"]
+            part = (
+                trial.trainer.get("accumulate_grad_batches", 1) - 1
+            )  # a validation may be stopped between the batches of a step
+            assert 0 <= done - saved <= part, f"{segment}: {done} batches were done, and last.ckpt is of {saved}"
+    repeated = compare(steps_of(whole), steps_of(run), with_losses=trial.worlds == (1,))
+    compare_checkpoints(whole, run, with_scores=trial.worlds == (1,))
+    return killed, repeated
+
+
+def steps_done(run: Path) -> int:
+    """Batches that the latest part of a run got to, up to the last whole step.
+
+    Args:
+        run: The run's folder.
+    """
+    lines = steps_of(run)
+    latest = max(int(line["segment"].split()[1]) for line in lines)
+    return int(max(line["step"] for line in lines if line["segment"].split()[1] == str(latest)) + 1)
 
 
 def main() -> None:
@@ -200,9 +265,9 @@ def main() -> None:
         prepare(lambda: write_inputs(Path(scratch)), Path(scratch) / "log")
         while kills < given.kills:
             trial = TRIALS[seed % len(TRIALS)]
-            killed, redone = one(Path(scratch), trial, seed, min(MOST, given.kills - kills))
+            killed, repeated = one(Path(scratch), trial, seed, min(MOST, given.kills - kills))
             kills, seed = kills + killed, seed + 1
-            print(f"{trial.name}: {killed} kills, {redone} steps redone, all as in the whole run", flush=True)
+            print(f"{trial.name}: {killed} kills, {repeated} steps repeated, all as in the whole run", flush=True)
     print(f"{kills} kills in {time.monotonic() - began:.0f} s: every step of the same rows as in a run never killed")
 
 

@@ -8,6 +8,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from lightning_embed.callbacks.final_validation import FinalValidation
 from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
@@ -41,8 +42,8 @@ def trainer_defaults(
 
         trainer = L.Trainer(**trainer_defaults("runs/mine"), max_steps=1000)
 
-    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C or SIGTERM stops it, and logs losses,
-    throughput and memory to `csv/` and `tensorboard/`.
+    It writes `checkpoints/last.ckpt` and `best.ckpt`, each whole or not at all, saves when Ctrl-C or SIGTERM stops it, validates after the
+    last step in any case, and logs losses, throughput and memory to `csv/` and `tensorboard/`.
 
     Args:
         folder: The run's folder, used as it is: checkpoints of an earlier run in it are overwritten.
@@ -53,7 +54,7 @@ def trainer_defaults(
     """
     folder = Path(folder)
     best = BEST | {"monitor": monitor, "mode": mode, "save_top_k": 0 if monitor is None else 1}
-    made = [*callbacks, *([Report()] if report else []), Throughput()]
+    made = [*callbacks, *([Report()] if report else []), Throughput(), FinalValidation()]
     return TRAINER | {
         "default_root_dir": str(folder),
         "logger": [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],

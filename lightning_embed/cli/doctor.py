@@ -73,7 +73,18 @@ def run_of(trainer: Any) -> Run:
         on_gpu=gpus > 0,
         mixed="mixed" in str(trainer.precision) or str(trainer.precision) in ("bf16", "16"),
         shard=shard(trainer.strategy, ranks),
+        validate_every=validate_every(trainer.val_check_interval),
+        validate_epochs=trainer.check_val_every_n_epoch,
     )
+
+
+def validate_every(interval: Any) -> int | float | None:
+    """trainer.val_check_interval as a number; None where it is a time.
+
+    Args:
+        interval: As it is set; None: after each epoch.
+    """
+    return 1.0 if interval is None else interval if isinstance(interval, int | float) else None
 
 
 def shard(strategy: Any, ranks: int) -> int:

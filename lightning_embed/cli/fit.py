@@ -25,6 +25,7 @@ from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
+from lightning_embed.cli.claim import release
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
@@ -224,6 +225,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         fail(message)
     finally:
         cli.started = None
+        release()
 
 
 def _gives_data(words: Sequence[str]) -> bool:

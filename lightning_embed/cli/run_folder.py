@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import lightning.pytorch as L
 from lightning.pytorch.cli import SaveConfigCallback
 
+from lightning_embed.cli.claim import claim, release
 from lightning_embed.distributed.failure import RUN_FOLDER, forget
+from lightning_embed.errors import UserError
 from lightning_embed.utils.folders import writable
+
+ELSEWHERE = "give the run another folder with --trainer.default_root_dir"
 
 
 def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
@@ -28,14 +33,45 @@ def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
 
 
 def _choose(base: Path, command: str, ckpt_path: str | None) -> Path:
-    candidates = [base]
-    while (candidates[-1] / "checkpoints").exists():
-        candidates.append(base.with_name(f"{base.name}-{len(candidates) + 1}"))
-    folder = candidates[-1] if command == "fit" and ckpt_path is None else candidates[max(0, len(candidates) - 2)]
+    if command == "fit" and ckpt_path is None:
+        return next(folder for number in count(1) if _is_new(folder := _numbered(base, number)))
+    folder = _latest(base)
     if ckpt_path is not None and Path(ckpt_path).exists() and Path(ckpt_path).resolve().parent.name == "checkpoints":
         folder = Path(ckpt_path).parent.parent
-    forget(writable(folder, "give the run another folder with --trainer.default_root_dir"))
+    writable(folder, ELSEWHERE)
+    if command == "fit" and (holder := claim(folder)):
+        raise UserError(
+            f"{folder}: a run is training in this folder ({holder}), and two would overwrite each other's checkpoints: wait for it, stop "
+            "it, or start a new run"
+        )
+    forget(folder)
     return folder
+
+
+def _numbered(base: Path, number: int) -> Path:
+    return base if number == 1 else base.with_name(f"{base.name}-{number}")
+
+
+def _latest(base: Path) -> Path:
+    """The last folder in a row that has checkpoints; the first where none has."""
+    number = 1
+    while (_numbered(base, number + 1) / "checkpoints").exists():
+        number += 1
+    return _numbered(base, number)
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether a folder has no run in it, neither one that trained nor one that is about to; it is claimed then."""
+    if (folder / "checkpoints").exists():
+        return False
+    writable(folder, ELSEWHERE)
+    if claim(folder):
+        return False
+    if (folder / "checkpoints").exists():  # by a run that has ended meanwhile
+        release(folder)
+        return False
+    forget(folder)
+    return True
 
 
 def agreed(choose: Callable[[], str]) -> str:

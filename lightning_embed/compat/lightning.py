@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer import call
 
 
 def batch_number(trainer: L.Trainer) -> int:
@@ -99,6 +100,28 @@ def after_signals_are_registered(trainer: L.Trainer, function: Callable[[], None
         function()
 
     connector.register_signal_handlers = both
+
+
+def validate_now(trainer: L.Trainer, ends_epoch: bool) -> None:
+    """Runs the validation loop of a fit out of its turn, if there is something to validate; every rank must call it.
+
+    Without it a run that is shorter than an epoch would never be validated.
+
+    Args:
+        trainer: Between two steps, before the first or after the last.
+        ends_epoch: Whether callbacks that look at the score at the end of an epoch are to look now.
+    """
+    if not trainer.enable_validation or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    loop, logs = trainer.fit_loop.epoch_loop, trainer._logger_connector
+    first, stepped = logs._first_loop_iter, loop._batches_that_stepped
+    loop._batches_that_stepped = max(0, trainer.global_step - 1)  # the step that its scores are logged under
+    trainer.validating = True
+    loop.val_loop.run()
+    trainer.training = True
+    logs._first_loop_iter, loop._batches_that_stepped = first, stepped
+    if ends_epoch:
+        call._call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=True)
 
 
 def _counts(entered: int, done: int, completed: int) -> dict[str, int]:

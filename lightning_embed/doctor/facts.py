@@ -171,4 +171,6 @@ class Diagnosis:
     """Settings, and what that batch needs with each of them instead."""
     store: StoreFacts | None = None
     """What the teacher store has and lacks; None where no loss wants the teacher's vectors."""
+    first_validation: int | None = None
+    """Batches before the first validation; None: there are no validation pairs, or it comes after a time."""
     warnings: list[str] = field(default_factory=list)

@@ -84,6 +84,9 @@ class _Page:
         )
         ranks = f", on {found.ranks} ranks" if found.ranks > 1 else ""
         self.line(f"steps per epoch: {found.steps_per_epoch:,}; the run: {run}{ranks}", "bold")
+        if found.first_validation is not None:
+            at_end = " (the end of the run)" if found.first_validation == found.steps else ""
+            self.line(f"first validation: after {found.first_validation:,} steps{at_end}")
         trained = list(zip(found.sources, found.batches, strict=False))
         header = ["source", "batch", "steps/epoch", "in the run", "reads", "padding", "in chunks"]
         self.table(header, [_steps(source, batch) for source, batch in trained], left=1)

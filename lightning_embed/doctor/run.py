@@ -42,6 +42,10 @@ class Run:
     """Whether it runs in mixed precision."""
     shard: int = 0
     """Devices that share the weights (fsdp2); 0: each has all."""
+    validate_every: int | float | None = 1.0
+    """trainer.val_check_interval, where it is a number: batches, or a share of an epoch; None: a time."""
+    validate_epochs: int | None = 1
+    """trainer.check_val_every_n_epoch; None: `validate_every` counts through all epochs."""
 
     @classmethod
     def of(cls, trainer: L.Trainer) -> "Run":
@@ -59,6 +63,8 @@ class Run:
             on_gpu=strategy.root_device.type == "cuda",
             mixed="mixed" in str(trainer.precision),
             shard=(strategy.shard or max(1, ranks // strategy.replicate)) if isinstance(strategy, FSDP2) else 0,
+            validate_every=trainer.val_check_interval if isinstance(trainer.val_check_interval, int | float) else None,
+            validate_epochs=trainer.check_val_every_n_epoch,
         )
 
     @property
@@ -75,6 +81,21 @@ class Run:
         ends = [self.max_steps * self.accumulate] if self.max_steps else []
         ends += [self.max_epochs * per_epoch] if self.max_epochs else []
         return min(ends, default=None)
+
+    def first_validation(self, per_epoch: int) -> int | None:
+        """Batches before the first validation, which is at the end of the run where none would come before; None: it depends on time.
+
+        Args:
+            per_epoch: Steps of an epoch.
+        """
+        if self.validate_every is None:
+            return None
+        every, epochs = self.validate_every, self.validate_epochs
+        first = max(1, int(per_epoch * every)) if isinstance(every, float) else every
+        if epochs is not None:
+            first += (epochs - 1) * per_epoch
+        end = self.batches(per_epoch)
+        return first if end is None else min(first, end)
 
 
 def examine(
@@ -134,6 +155,7 @@ def examine(
         batches=batches,
         steps_per_epoch=len(plan),
         steps=steps,
+        first_validation=run.first_validation(len(plan)) if data.rows("validation") else None,
         ranks=run.ranks,
         contrastive=ask.contrast is not None,
         memory=need.memory(),

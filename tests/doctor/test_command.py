@@ -24,6 +24,32 @@ def test_a_sound_job_is_told_so_and_nothing_is_left_behind(
     assert {file.name for file in tmp_path.iterdir()} == {"config.yaml"}
 
 
+@pytest.mark.parametrize(
+    ("trainer", "line"),
+    [
+        ({"max_steps": 12}, "first validation: after 6 steps"),
+        ({"max_steps": 4}, "first validation: after 4 steps (the end of the run)"),
+        (
+            {"max_steps": 40, "check_val_every_n_epoch": 3, "val_check_interval": 0.5},
+            "first validation: after 15 steps",
+        ),
+        (
+            {"max_steps": 40, "check_val_every_n_epoch": None, "val_check_interval": 20},
+            "first validation: after 20 steps",
+        ),
+        ({"max_steps": -1, "max_epochs": 2, "val_check_interval": "00:00:10:00"}, None),
+    ],
+)
+def test_when_the_first_validation_comes(
+    trainer: dict[str, Any], line: str | None, job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job["data"]["init_args"]["validation"] = job["data"]["init_args"]["train"]
+    job["trainer"] |= trainer
+    run("doctor", job, tmp_path)
+    said = [one for one in capsys.readouterr().out.splitlines() if one.startswith("first validation")]
+    assert said == ([line] if line else [])
+
+
 def test_lengths_cuts_prompts_and_examples_by_hand(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
