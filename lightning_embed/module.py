@@ -66,32 +66,14 @@ class EmbeddingModule(Described, L.LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        if not losses:
-            raise UserError("losses: at least one is needed, e.g. {distill: {loss: Distillation}}")
-        shared = {id(p) for p in student.parameters()}
-        if teacher is not None and any(id(p) in shared for p in teacher.parameters()):
-            raise UserError("teacher and student are one encoder, and a teacher never trains: make two of them")
-        if not any(p.requires_grad for p in student.parameters()):
-            note("student: none of its weights trains; the teacher of another module stays frozen")
+        _check_parts(student, losses, teacher, projection)
         self.student = student
         object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
         self.terms = dict(losses)
-        if projection is not None:
-            if teacher is None:
-                raise UserError(
-                    "projection: it maps between student and teacher, and there is no teacher; give model.teacher"
-                )
+        if projection is not None and teacher is not None:
             projection.fit_to(student.dim, teacher.dim)
         self.projection = projection
-        for name, term in losses.items():
-            who = f"loss '{name}' ({type(term.loss).__name__})"
-            if "teacher" in term.loss.requires and teacher is None:
-                raise UserError(f"{who} requires a teacher; give model.teacher")
-            if "reference" in term.loss.requires and student.adapter is None:
-                raise UserError(
-                    f"{who} requires a reference, the student with its adapter off; give student.adapter, e.g. {{rank: 32}}"
-                )
         if student.base is not None:
             leave_base_out(self)
             self.strict_loading = False  # `check_base` is as strict about all that trains
@@ -415,3 +397,29 @@ class EmbeddingModule(Described, L.LightningModule):
                 )
         self._made = Made.of(optimizer, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _check_parts(
+    student: TextEncoder,
+    losses: Mapping[str, LossTerm],
+    teacher: FrozenEncoder | StoredTeacher | TextEncoder | None,
+    projection: Projection | None,
+) -> None:
+    """Raises `UserError` if the parts of a module do not go together."""
+    if not losses:
+        raise UserError("losses: at least one is needed, e.g. {distill: {loss: Distillation}}")
+    shared = {id(p) for p in student.parameters()}
+    if teacher is not None and any(id(p) in shared for p in teacher.parameters()):
+        raise UserError("teacher and student are one encoder, and a teacher never trains: make two of them")
+    if not any(p.requires_grad for p in student.parameters()):
+        note("student: none of its weights trains; the teacher of another module stays frozen")
+    if projection is not None and teacher is None:
+        raise UserError("projection: it maps between student and teacher, and there is no teacher; give model.teacher")
+    for name, term in losses.items():
+        who = f"loss '{name}' ({type(term.loss).__name__})"
+        if "teacher" in term.loss.requires and teacher is None:
+            raise UserError(f"{who} requires a teacher; give model.teacher")
+        if "reference" in term.loss.requires and student.adapter is None:
+            raise UserError(
+                f"{who} requires a reference, the student with its adapter off; give student.adapter, e.g. {{rank: 32}}"
+            )

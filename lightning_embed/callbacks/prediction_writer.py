@@ -44,33 +44,32 @@ class PredictionWriter(L.Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Joins the ranks' rows and writes the file whole."""
         names = list(dict.fromkeys(source.title for source in trainer.datamodule.sources("predict")))  # type: ignore[attr-defined]
-        source = torch.tensor([names.index(s) for s, rows, _ in self.parts for _ in rows])
-        row = torch.tensor([r for _, rows, _ in self.parts for r in rows])
-        device = pl_module.device
-        places = gather(torch.stack([source, row], 1).to(device)).rows.cpu().numpy()
-        roles = list(self.parts[0][2])
-        vectors = {
-            role: gather(torch.cat([p[role] for _, _, p in self.parts]).to(device)).rows.cpu().numpy() for role in roles
-        }
+        places, vectors = self._joined(names, pl_module.device)
         self.parts = []
         if not trainer.is_global_zero:
             return
-        order = np.lexsort((places[:, 1], places[:, 0]))
         target = Path(self.path or Path(trainer.default_root_dir) / "embeddings.parquet")
         try:
             with whole_file(target) as partial, partial.open("wb") as file:
                 if target.suffix == ".npy":
-                    np.save(file, vectors["anchor"][order])
+                    np.save(file, vectors["anchor"])
                 else:
-                    self._parquet(
-                        file,
-                        {role: v[order] for role, v in vectors.items()},
-                        [names[i] for i in places[order, 0]],
-                        places[order, 1],
-                    )
+                    self._parquet(file, vectors, [names[i] for i in places[:, 0]], places[:, 1])
         except OSError as error:
             raise UserError(f"{target} could not be written: {error.strerror or error}") from None
-        print(f"{len(order):,} rows embedded -> {target}")
+        print(f"{len(places):,} rows embedded -> {target}")
+
+    def _joined(self, names: list[str], device: torch.device) -> tuple[Any, dict[str, Any]]:
+        """All ranks' rows in order: (n, 2) number of the source and of the row, and role -> (n, D) vectors."""
+        source = torch.tensor([names.index(s) for s, rows, _ in self.parts for _ in rows])
+        row = torch.tensor([r for _, rows, _ in self.parts for r in rows])
+        places = _gathered(torch.stack([source, row], 1), device)
+        order = np.lexsort((places[:, 1], places[:, 0]))
+        vectors = {
+            role: _gathered(torch.cat([part[role] for _, _, part in self.parts]), device)[order]
+            for role in self.parts[0][2]
+        }
+        return places[order], vectors
 
     @staticmethod
     def _parquet(file: IO[bytes], vectors: dict[str, Any], sources: list[str], rows: Any) -> None:
@@ -81,3 +80,7 @@ class PredictionWriter(L.Callback):
         for role, matrix in vectors.items():
             columns[role] = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
         pq.write_table(pa.table(columns), file)
+
+
+def _gathered(rows: Tensor, device: torch.device) -> Any:
+    return gather(rows.to(device)).rows.cpu().numpy()

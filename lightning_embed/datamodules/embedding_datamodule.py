@@ -41,6 +41,7 @@ class _Loader(DataLoader[TokenBatch]):
             os.environ["TOKENIZERS_PARALLELISM"] = "false"
             return super().__iter__()
 
+
 TELL_LEFT_OUT = 0.01
 """Share of the rows that `no_duplicates` leaves out, above which a note says so."""
 

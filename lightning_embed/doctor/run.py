@@ -118,33 +118,14 @@ def examine(
     Raises:
         UserError: If a source cannot be read.
     """
-    if isinstance(trainer, L.Trainer):
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, LossSchedule):
-                callback.setup(trainer, module, "fit")
-        run = Run.of(trainer)
-    else:
-        run = trainer or Run()
+    run = _run_of(trainer, module)
     tell("the sources")
     data.prepare_data()
     data.tokenizers = module.tokenizers
     data.setup("fit")
-    plan = data.plan
-    steps = run.batches(len(plan))
     losses = [term.loss for term in module.terms.values() if term.runs_before(run.max_steps)]
-    student, ask = module.student, _ask(module.student, losses)
-    share = _steps(data, module, run.ranks)
-    whole = share if run.ranks == 1 else _steps(data, module, 1)
-    left_out = Counter(title for title, _ in data.bad_rows.found)
-    sources: list[SourceFacts] = []
-    batches: list[BatchFacts] = []
-    turns = turns_of(plan, steps)
-    for split, number, rows in _all(data):
-        tell(f"source '{rows.source.title}'")
-        repeats, characters = scan(rows)
-        sources.append(source_facts(rows, split, student.tokenizer, repeats, left_out[rows.source.title]))
-        if split == "train":
-            batches.append(batch_facts(whole, share, number, sources[-1].characters, characters, turns[number], ask))
+    ask = _ask(module.student, losses)
+    sources, batches = _read(module, data, run, ask, tell)
     tell("the teacher store")
     need, memory_of = longest_need(
         module, batches, [source.title for source in sources], run.layout, run.mixed, run.on_gpu
@@ -153,9 +134,9 @@ def examine(
     found = Diagnosis(
         sources=sources,
         batches=batches,
-        steps_per_epoch=len(plan),
-        steps=steps,
-        first_validation=run.first_validation(len(plan)) if data.rows("validation") else None,
+        steps_per_epoch=len(data.plan),
+        steps=run.batches(len(data.plan)),
+        first_validation=run.first_validation(len(data.plan)) if data.rows("validation") else None,
         ranks=run.ranks,
         contrastive=ask.contrast is not None,
         memory=need.memory(),
@@ -166,6 +147,37 @@ def examine(
         store=store_facts(module, data, SPLITS),
     )
     return replace(found, warnings=list(_warnings(found, module, data, run)))
+
+
+def _run_of(trainer: L.Trainer | Run | None, module: EmbeddingModule) -> Run:
+    """The settings of a trainer, whose schedules of losses then count for the module."""
+    if not isinstance(trainer, L.Trainer):
+        return trainer or Run()
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LossSchedule):
+            callback.setup(trainer, module, "fit")
+    return Run.of(trainer)
+
+
+def _read(
+    module: EmbeddingModule, data: EmbeddingDataModule, run: Run, ask: Ask, tell: Callable[[str], Any]
+) -> tuple[list[SourceFacts], list[BatchFacts]]:
+    """What there is to say of each source, and of the batches of each training source."""
+    share = _steps(data, module, run.ranks)
+    whole = share if run.ranks == 1 else _steps(data, module, 1)
+    left_out = Counter(title for title, _ in data.bad_rows.found)
+    turns = turns_of(data.plan, run.batches(len(data.plan)))
+    sources: list[SourceFacts] = []
+    batches: list[BatchFacts] = []
+    for split, number, rows in _all(data):
+        title = rows.source.title
+        tell(f"source '{title}'")
+        repeats, characters = scan(rows)
+        facts = source_facts(rows, split, module.student.tokenizer, repeats, left_out[title])
+        sources.append(facts)
+        if split == "train":
+            batches.append(batch_facts(whole, share, number, facts.characters, characters, turns[number], ask))
+    return sources, batches
 
 
 def _all(data: EmbeddingDataModule) -> Iterable[tuple[str, int, Rows]]:
