@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lightning_embed.doctor import examine
     from lightning_embed.encoders import Adapter, FrozenEncoder, StoredTeacher, TextEncoder
     from lightning_embed.errors import UserError
-    from lightning_embed.evaluation import evaluate
+    from lightning_embed.evaluation import HeldOutMetric, evaluate
     from lightning_embed.export import export_encoder, export_model
     from lightning_embed.heads import Projection
     from lightning_embed.losses import (
@@ -73,7 +73,7 @@ else:
             "doctor": ["examine"],
             "encoders": ["Adapter", "FrozenEncoder", "StoredTeacher", "TextEncoder"],
             "errors": ["UserError"],
-            "evaluation": ["evaluate"],
+            "evaluation": ["HeldOutMetric", "evaluate"],
             "export": ["export_encoder", "export_model"],
             "heads": ["Projection"],
             "losses": [
@@ -116,6 +116,7 @@ __all__ = [
     "EmbeddingLoss",
     "EmbeddingModule",
     "FrozenEncoder",
+    "HeldOutMetric",
     "InfoNCE",
     "KLDistillation",
     "LastCheckpoint",

@@ -138,6 +138,8 @@ class TokenBatch:
     """(B,) row numbers in the source."""
     source: str = ""
     """The source's name."""
+    task: str = "retrieval"
+    """What its rows teach, and how they are scored where they are held out: see `Source.task`."""
     texts_cut: int = 0
     """Texts of this batch that were longer than the student's max_length."""
     tokens_lost: int = 0

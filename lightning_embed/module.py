@@ -1,7 +1,6 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import nan
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -13,27 +12,32 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_embed.batch import ANCHOR, POSITIVE, ROLES, EmbeddingBatch, TokenBatch
+from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
 from lightning_embed.checkpoints.load import checkpoint_file, load_arguments
 from lightning_embed.checkpoints.settings import note_changes, write_settings
 from lightning_embed.compat.lightning import fix_progress_counters, is_attached
-from lightning_embed.encoders.columns import encode_columns, teacher_vectors
+from lightning_embed.encoders.columns import encode_columns
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.errors import NotFinite, UserError
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.errors import UserError
+from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
+from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.losses.requirements import Given, check_sources, remarks
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.training.embedding import embed_batch
 from lightning_embed.training.fsdp2 import FSDP2
 from lightning_embed.training.length import run_steps
+from lightning_embed.training.loss_log import LossLog
 from lightning_embed.training.parameters import parameter_groups, zero_touching
-from lightning_embed.training.projection_start import fit_projection
+from lightning_embed.training.parts import check_parts
+from lightning_embed.training.projection_start import fit_projection, vector_pairs
 from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
 from lightning_embed.training.seeding import seed_batch
+from lightning_embed.training.step_loss import weighted_sum
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.notes import note
 
@@ -66,7 +70,7 @@ class EmbeddingModule(Described, L.LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        _check_parts(student, losses, teacher, projection)
+        check_parts(student, losses, teacher, projection)
         self.student = student
         object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
         self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
@@ -78,11 +82,13 @@ class EmbeddingModule(Described, L.LightningModule):
             leave_base_out(self)
             self.strict_loading = False  # `check_base` is as strict about all that trains
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self.retrieval = PairRetrieval()
+        self._held_out = BySource(self.held_out_metric)
+        self._loss_log, self._logged = LossLog(), {}
         self._projection_started = False
 
     teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
     _made: Made | None = None
+    _logged: dict[str, float]
 
     @property
     def tokenizers(self) -> dict[str, TextTokenizer]:
@@ -113,26 +119,7 @@ class EmbeddingModule(Described, L.LightningModule):
             batch: B rows as tokens.
             losses: The losses that will be called.
         """
-        named = [loss.requires | loss.uses for loss in losses]
-        roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
-        guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
-        referred = [role for role in roles if any("reference" in n and role in n for n in named)]
-        reference = encode_columns(self.student.reference, batch.student, referred) if referred else {}
-        vectors = encode_columns(self.student, batch.student, roles)
-        teacher = teacher_vectors(self.teacher, batch, guided)
-        return EmbeddingBatch(
-            student={role: v.float() for role, v in vectors.items()},
-            teacher=teacher,
-            reference={role: v.float() for role, v in reference.items()},
-            projection=self.projection,
-            keys=batch.keys,
-            negative_counts=batch.negative_counts,
-            score=batch.score,
-            label=batch.label,
-            document=batch.document,
-            source=batch.source,
-            step=self.global_step,
-        )
+        return embed_batch(self.student, self.teacher, self.projection, batch, losses, self.global_step)
 
     def compute_losses(self, batch: EmbeddingBatch, losses: Mapping[str, EmbeddingLoss]) -> dict[str, Tensor]:
         """Name -> scalar of each loss, before its weight; `training_step` minimises Σ weight · value and logs `train/<name>`.
@@ -158,45 +145,37 @@ class EmbeddingModule(Described, L.LightningModule):
         return self.terms[name].weight_at(self.global_step) if name in self.terms else 1.0
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
-        """The weighted sum of the losses; stops with a clear message where one is not finite."""
+        """The weighted sum of the losses; stops with a clear message where it is not finite."""
         losses = {name: loss for name, (loss, _) in self.active(batch).items()}
         vectors = self.encode(batch, losses.values())
         with torch.autocast(self.device.type, enabled=False):
             values = self.compute_losses(vectors, losses)
-            total = self._weighted_sum(values, batch)
-        if not torch.isfinite(total):
-            self._stop_at_nan(values, batch)
+            weights = {name: self.weight_of(name) for name in values}
+            total = weighted_sum(values, weights, batch, self.global_step)
+            # DDP waits for the gradients of the losses that are not active too
+            total = total + zero_touching([self.losses, self.projection], total)
         if batch.texts_cut:
             note(f"source '{batch.source}': texts longer than its max_length are cut; the report counts them")
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # each call costs time
-            self._log_losses(values, total, len(batch))
+        self._loss_log.add(batch.source, values | {"loss": total})
+        if self._every and (self.global_step + 1) % self._every == 0:
+            logged = {f"train/{name}": mean for name, mean in self._loss_log.means().items()}
+            self._logged = logged | {f"weight/{name}": weight for name, weight in weights.items()}
+            # for monitors and progress bars; a logger would get the last value again of a loss that no batch has had since
+            self.log_dict(self._logged, logger=False, batch_size=len(batch))
         return total
 
-    def _weighted_sum(self, values: Mapping[str, Tensor], batch: TokenBatch) -> Tensor:
-        if not values:
-            raise UserError(
-                f"no loss for a batch of source '{batch.source}' has a weight other than 0 at step {self.global_step}; "
-                "correct the schedule of `losses`"
-            )
-        total = torch.stack([self.weight_of(name) * value for name, value in values.items()]).sum()
-        # DDP waits for the gradients of the losses that are not active too
-        return total + zero_touching([self.losses, self.projection], total)
+    @property
+    def _every(self) -> int:
+        """Steps between two logs; 0: none."""
+        return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
-    def _log_losses(self, values: Mapping[str, Tensor], total: Tensor, rows: int) -> None:
-        logged: dict[str, Any] = {f"train/{name}": value.detach() for name, value in values.items()}
-        logged["train/loss"] = total.detach()
-        logged |= {f"weight/{name}": self.weight_of(name) for name in values}
-        # Lightning would log the last value again of a loss that this batch is not for
-        logged |= {f"train/{name}": nan for name, term in self.terms.items() if term.when and name not in values}
-        self.log_dict(logged, batch_size=rows, sync_dist=self.trainer.world_size > 1)
-
-    def _stop_at_nan(self, values: Mapping[str, Tensor], batch: TokenBatch) -> None:
-        bad = [f"{name} = {value.item()}" for name, value in values.items() if not torch.isfinite(value)]
-        rows = ", ".join(str(row + 1) for row in batch.rows[:16]) + (", …" if len(batch.rows) > 16 else "")
-        raise NotFinite(
-            f"step {self.global_step}: the loss is not finite ({'; '.join(bad) or 'their sum'}) on rows {rows} of source "
-            f"'{batch.source}'; lower the learning rate, clip gradients (trainer.gradient_clip_val), or look at these rows"
-        )
+    def _log_step(self) -> None:
+        """Gives the loggers what `training_step` has logged, once its step is done."""
+        for logger in self.loggers:
+            logger.log_metrics(self._logged | {"epoch": self.current_epoch}, step=self.global_step - 1)
+            logger.save()
+        self._loss_log.clear()
+        self._logged = {}
 
     def check_sources(self, sources: Iterable[Given], steps: int | None = None) -> None:
         """Raises `UserError` at the first source that lacks what a loss, which will be called, requires.
@@ -237,7 +216,6 @@ class EmbeddingModule(Described, L.LightningModule):
             (optimizer,) = self.trainer.optimizers
             settle_optimizer(optimizer, schedules[0] if schedules else None, self._made, self.trainer.global_step)
 
-    @torch.no_grad()
     def on_train_start(self) -> None:
         """Fits the projection to the first batches of the module's first run, unless its settings say otherwise or it is a checkpoint's.
 
@@ -249,22 +227,15 @@ class EmbeddingModule(Described, L.LightningModule):
             return
         if self.trainer.global_step or not self.teacher_roles:
             return
+        batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
+        moved = (self.transfer_batch_to_device(batch, self.device, 0) for batch in batches)
+        pairs = vector_pairs(self.student, self.teacher, moved, self.teacher_roles)
         training = self.student.training
         self.student.eval()
         with self.trainer.precision_plugin.forward_context():
-            fit_projection(projection, self._vector_pairs(), self.trainer.strategy.broadcast)
+            fit_projection(projection, pairs, self.trainer.strategy.broadcast)
         self._projection_started = True
         self.student.train(training)
-
-    def _vector_pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batch by batch, the (n, D) student and (n, E) teacher vectors of the texts whose teacher vectors the losses need."""
-        wanted = self.teacher_roles
-        batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
-        for batch in batches:
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
-            roles = [role for role in batch.student if role in wanted]
-            student = torch.cat(list(encode_columns(self.student, batch.student, roles).values()))
-            yield student, torch.cat(list(teacher_vectors(self.teacher, batch, roles).values()))
 
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""
@@ -291,9 +262,18 @@ class EmbeddingModule(Described, L.LightningModule):
         seed_batch(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
-        """Calls the losses' hooks after the optimizer's step."""
+        """Logs, and calls the losses' hooks, after the optimizer's step."""
+        if self._logged and self.global_step % self._every == 0:  # not before the last batch of accumulated gradients
+            self._log_step()
         for term in self.terms.values():
             term.loss.on_step_end(self, self.global_step)
+
+    def on_train_end(self) -> None:
+        """Logs the losses of the last steps, fewer than trainer.log_every_n_steps."""
+        means = self._loss_log.means()
+        if means and self._every:
+            self._logged = {f"train/{name}": mean for name, mean in means.items()}
+            self._log_step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds how far the run is, so that it resumes exactly, the base of an adapter, and the settings that the module is rebuilt from."""
@@ -347,30 +327,40 @@ class EmbeddingModule(Described, L.LightningModule):
         parent: Any = super(EmbeddingModule, kind)
         return parent.load_from_checkpoint(checkpoint_file(path), map_location, None, strict, True, **arguments)
 
-    def _evaluate(self, batch: TokenBatch) -> None:
-        vectors = encode_columns(self.student, batch.student, [ANCHOR, POSITIVE])
-        self.retrieval.update(vectors[ANCHOR], vectors[POSITIVE], batch.keys[POSITIVE])
+    def held_out_metric(self, batch: TokenBatch) -> HeldOutMetric:
+        """The metric of a held-out source: nDCG@10 of pairs, Spearman's correlation of scored pairs, or labels, by `batch.task`.
 
-    def _log_retrieval(self, stage: str) -> None:
-        scores = {f"{stage}/{name}": value for name, value in self.retrieval.compute().items()}
-        self.retrieval.reset()
+        Override it for a metric of your own, a subclass of `HeldOutMetric`.
+
+        Args:
+            batch: The source's first batch.
+        """
+        return metric_for(batch)
+
+    def _score(self, batch: TokenBatch) -> None:
+        metric = self._held_out.of(batch)
+        metric.add(encode_columns(self.student, batch.student, list(metric.roles)), batch)
+
+    def _log_scores(self, stage: str) -> None:
+        scores = {f"{stage}/{name}": value for name, value in self._held_out.compute().items()}
+        self._held_out.reset()
         self.log_dict(scores, rank_zero_only=False, prog_bar=False)
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
-        """Collects the vectors of held-out pairs."""
-        self._evaluate(batch)
+        """Collects the vectors of held-out rows."""
+        self._score(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs retrieval of each anchor's positive among all positives: val/ndcg@10, val/mrr@10, val/recall@1, val/recall@10."""
-        self._log_retrieval("val")
+        """Logs val/METRIC, the mean over the sources that have it, val/SOURCE/METRIC of each of several, and val/score, the mean of all."""
+        self._log_scores("val")
 
     def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
-        """Collects the vectors of test pairs."""
-        self._evaluate(batch)
+        """Collects the vectors of test rows."""
+        self._score(batch)
 
     def on_test_epoch_end(self) -> None:
         """Logs the same scores as validation under test/."""
-        self._log_retrieval("test")
+        self._log_scores("test")
 
     def predict_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
         """Role -> (n, D) unit vectors of the batch's texts."""
@@ -397,29 +387,3 @@ class EmbeddingModule(Described, L.LightningModule):
                 )
         self._made = Made.of(optimizer, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def _check_parts(
-    student: TextEncoder,
-    losses: Mapping[str, LossTerm],
-    teacher: FrozenEncoder | StoredTeacher | TextEncoder | None,
-    projection: Projection | None,
-) -> None:
-    """Raises `UserError` if the parts of a module do not go together."""
-    if not losses:
-        raise UserError("losses: at least one is needed, e.g. {distill: {loss: Distillation}}")
-    shared = {id(p) for p in student.parameters()}
-    if teacher is not None and any(id(p) in shared for p in teacher.parameters()):
-        raise UserError("teacher and student are one encoder, and a teacher never trains: make two of them")
-    if not any(p.requires_grad for p in student.parameters()):
-        note("student: none of its weights trains; the teacher of another module stays frozen")
-    if projection is not None and teacher is None:
-        raise UserError("projection: it maps between student and teacher, and there is no teacher; give model.teacher")
-    for name, term in losses.items():
-        who = f"loss '{name}' ({type(term.loss).__name__})"
-        if "teacher" in term.loss.requires and teacher is None:
-            raise UserError(f"{who} requires a teacher; give model.teacher")
-        if "reference" in term.loss.requires and student.adapter is None:
-            raise UserError(
-                f"{who} requires a reference, the student with its adapter off; give student.adapter, e.g. {{rank: 32}}"
-            )

@@ -22,7 +22,7 @@ ARROWS = {
     "tokenizer": "errors batch",
     "encoders": "errors utils compat distributed heads batch tokenizer",
     "datamodules": "errors utils compat batch losses tokenizer",
-    "training": "errors utils compat schedulers distributed heads encoders",
+    "training": "errors utils compat schedulers distributed heads batch losses encoders",
     "checkpoints": "errors utils compat distributed encoders",
     "mining": "errors utils compat batch encoders datamodules",
     "evaluation": "errors utils compat distributed batch encoders datamodules checkpoints",

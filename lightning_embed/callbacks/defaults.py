@@ -22,7 +22,7 @@ TRAINER: dict[str, Any] = {
 """Settings of the Trainer."""
 BEST: dict[str, Any] = {
     "filename": "best",
-    "monitor": "val/ndcg@10",
+    "monitor": "val/score",
     "mode": "max",
     "save_top_k": 1,
     "enable_version_counter": False,

@@ -15,9 +15,9 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.copies import gathered
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.held_out import can_score, held_out_anchors, student_retrieval, teacher_retrieval
-from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims, robustness_grid
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.held_out import can_score, held_out_anchors, student_scores, teacher_scores
+from lightning_embed.evaluation.metrics.by_source import MEAN
+from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.reports import facts, notes
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER
 from lightning_embed.evaluation.reports.measuring import device_name, is_loaded, measure_models, versions
@@ -25,18 +25,19 @@ from lightning_embed.heads.projection import write_projection
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.utils.notes import note
 
-METRIC = "ndcg@10"
 SPEED_TEXTS = 512
 VERIFIED_TEXTS = 200
 
 
 class Scores(NamedTuple):
-    """How the models of a run find held-out pairs."""
+    """How the models of a run score on held-out rows."""
 
     grids: dict[str, list[GridRow]]
-    """`teacher`, `student before` and `student after` -> scores on the test pairs; empty where there are none."""
-    teacher_validation: float | None
-    """The teacher's score on the validation pairs, which the student's curve is drawn beside."""
+    """`teacher`, `student before` and `student after` -> scores on the test rows; empty where there are none."""
+    metric: str
+    """The score that stands for all of a row of a grid."""
+    teacher_validation: dict[str, float]
+    """The teacher's scores on the validation rows, which the student's curve is drawn beside; empty where they are not known."""
 
 
 class Report(L.Callback):
@@ -92,7 +93,7 @@ class Report(L.Callback):
             self.before = []
         self.scored_on = test
         if not self.before and trainer.global_step == 0:
-            self.before = [asdict(row) for row in self._student_grid(trainer)]
+            self.before = [asdict(row) for row in self._student_grid(trainer)[0]]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
@@ -120,25 +121,25 @@ class Report(L.Callback):
 
     def _score(self, trainer: L.Trainer) -> Scores:
         """The scores at the end of a run; every rank takes part."""
-        teacher, data, device = _module(trainer).teacher, _data(trainer), _module(trainer).device
-        grids = {BEFORE: [GridRow(**row) for row in self.before], AFTER: self._student_grid(trainer), TEACHER: []}
-        validation = None
+        module, data = _module(trainer), _data(trainer)
+        teacher, choose = module.teacher, module.held_out_metric
+        after, metric = self._student_grid(trainer)
+        grids = {BEFORE: [GridRow(**row) for row in self.before], AFTER: after, TEACHER: []}
+        validation = {}
         if teacher is not None and can_score(teacher, data, "test"):
-            found = teacher_retrieval(teacher, data.test_dataloader(), device)
-            grids[TEACHER] = self._grid(found, teacher.dim)
+            found = teacher_scores(teacher, data.test_dataloader(), module.device, choose)
+            grids[TEACHER] = found.grid(self.dims or halved_dims(teacher.dim))
         if teacher is not None and can_score(teacher, data, "validation"):
-            validation = teacher_retrieval(teacher, data.val_dataloader(), device).compute()[METRIC]
-        return Scores(grids, validation)
+            validation = teacher_scores(teacher, data.val_dataloader(), module.device, choose).compute()
+        return Scores(grids, metric, validation)
 
-    def _student_grid(self, trainer: L.Trainer) -> list[GridRow]:
-        data, student = _data(trainer), _module(trainer).student
+    def _student_grid(self, trainer: L.Trainer) -> tuple[list[GridRow], str]:
+        """The student's grid, and the name of its main score."""
+        data, module = _data(trainer), _module(trainer)
         if not data.rows("test"):
-            return []
-        return self._grid(student_retrieval(student, data.test_dataloader()), student.dim)
-
-    def _grid(self, found: PairRetrieval, dim: int) -> list[GridRow]:
-        queries, documents, relevant = (tensor.cpu() for tensor in found.vectors())
-        return robustness_grid(queries, documents, relevant, self.dims or halved_dims(dim))
+            return [], MEAN
+        found = student_scores(module.student, data.test_dataloader(), module.held_out_metric)
+        return found.grid(self.dims or halved_dims(module.student.dim)), found.main
 
     def _write(
         self, trainer: L.Trainer, student: TextEncoder, projection: dict[str, Tensor] | None, scores: Scores
@@ -161,7 +162,7 @@ class Report(L.Callback):
             models=measure_models(module.teacher, student, scores.grids, exported, texts),
             training=self._training(trainer),
             scored_on=_scored_on(data),
-            metric=METRIC,
+            metric=scores.metric,
             artefacts=artefacts,
             exported=exported,
             notes=lines + self._notes(module, data),
@@ -208,7 +209,7 @@ def _export(student: TextEncoder, projection: dict[str, Tensor] | None, folder: 
 def _scored_on(data: EmbeddingDataModule) -> str:
     sources = data.rows("test")
     titles = ", ".join(rows.source.title for rows in sources)
-    return f"{sum(len(rows) for rows in sources):,} pairs of {titles}" if sources else ""
+    return f"{sum(len(rows) for rows in sources):,} rows of {titles}" if sources else ""
 
 
 def _data(trainer: L.Trainer) -> EmbeddingDataModule:

@@ -259,4 +259,6 @@ class Steps(Dataset[TokenBatch]):
             texts = text_batch(rows, Step(whole.source, share, whole.epoch, whole.key))
         prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
         student, teacher = self.students[whole.source], self.teachers[whole.source]
-        return token_batch(texts, student, teacher, prompt_of, rows.source.max_length, self.stored)
+        batch = token_batch(texts, student, teacher, prompt_of, rows.source.max_length, self.stored)
+        batch.task = rows.task
+        return batch

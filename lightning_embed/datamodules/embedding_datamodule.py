@@ -54,8 +54,8 @@ class EmbeddingDataModule(L.LightningDataModule):
 
     Args:
         train: Sources to train on: a path, a source's settings, or a list of these (one source each).
-        validation: Sources of held-out pairs.
-        test: Sources of held-out pairs, for `test` and the report at the end.
+        validation: Sources of held-out rows, each scored by its task.
+        test: Sources of held-out rows, for `test` and the report at the end.
         predict: Sources of texts to embed with `predict`.
         global_batch_size: G, rows of a step over all ranks together (as long as gradients are not accumulated).
         eval_batch_size: Rows of an evaluation step over all ranks together.
@@ -228,7 +228,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         return self._opened[split]
 
     def _open(self, source: Source, needed: tuple[str, ...], split: str) -> Rows:
-        rows = open_source(source, needed, self.bad_rows, pairs_only=split in ("validation", "test"))
+        found = split in ("validation", "test") and source.task == "retrieval"
+        rows = open_source(source, needed, self.bad_rows, pairs_only=found)
         student = self.tokenizers.get("student")
         if student is None:
             return rows

@@ -1,56 +1,69 @@
-"""Held-out pairs as a run's student and teacher embed them, to score how well they find each anchor's positive."""
+"""Held-out rows as a run's student and teacher embed them, scored by source."""
 
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
+from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 
 
-def student_retrieval(student: TextEncoder, batches: Iterable[TokenBatch]) -> PairRetrieval:
-    """The vectors of held-out pairs by a run's student; every rank must call it.
+def student_scores(
+    student: TextEncoder, batches: Iterable[TokenBatch], choose: Callable[[TokenBatch], HeldOutMetric] = metric_for
+) -> BySource:
+    """The scores of held-out rows by a run's student; every rank must call it.
 
     Args:
         student: The student, on its device; it is left in the mode that it is in.
-        batches: This rank's pairs.
+        batches: This rank's rows.
+        choose: As for `BySource`.
     """
     training = student.training
     student.eval()
-    found = _collect(batches, student.device, lambda batch: encode_columns(student, batch.student, [ANCHOR, POSITIVE]))
+    found = _collect(
+        BySource(choose), batches, student.device, lambda batch, roles: encode_columns(student, batch.student, roles)
+    )
     student.train(training)
     return found
 
 
-def teacher_retrieval(
-    teacher: TextEncoder | StoredTeacher, batches: Iterable[TokenBatch], device: torch.device
-) -> PairRetrieval:
-    """The vectors of held-out pairs by a run's teacher, stored ones where there are some; every rank must call it.
+def teacher_scores(
+    teacher: TextEncoder | StoredTeacher,
+    batches: Iterable[TokenBatch],
+    device: torch.device,
+    choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
+) -> BySource:
+    """The scores of held-out rows by a run's teacher, with stored vectors where there are some; every rank must call it.
 
     Args:
         teacher: The teacher, in evaluation mode.
-        batches: This rank's pairs.
+        batches: This rank's rows.
         device: Where to compare the vectors of a `StoredTeacher`, which has no device of its own.
+        choose: As for `BySource`.
     """
     place = teacher.device if isinstance(teacher, TextEncoder) else device
-    return _collect(batches, place, lambda batch: teacher_vectors(teacher, batch, [ANCHOR, POSITIVE]))
+    return _collect(BySource(choose), batches, place, lambda batch, roles: teacher_vectors(teacher, batch, roles))
 
 
 def _collect(
-    batches: Iterable[TokenBatch], device: torch.device, encode: Callable[[TokenBatch], Mapping[str, Tensor]]
-) -> PairRetrieval:
-    metric = PairRetrieval().to(device)
+    found: BySource,
+    batches: Iterable[TokenBatch],
+    device: torch.device,
+    encode: Callable[[TokenBatch, list[str]], Mapping[str, Tensor]],
+) -> BySource:
     for batch in batches:
         moved = batch.to(device)
+        metric = found.of(moved)
         with torch.no_grad():  # not inference mode: sharded weights that were gathered in it could not train
-            vectors = encode(moved)
-        metric.update(vectors[ANCHOR], vectors[POSITIVE], moved.keys[POSITIVE])
-    return metric
+            vectors = encode(moved, list(metric.roles))
+        metric.add(vectors, moved)
+    return found
 
 
 def can_score(teacher: TextEncoder | StoredTeacher | None, data: EmbeddingDataModule, split: str) -> bool:

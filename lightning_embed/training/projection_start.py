@@ -1,12 +1,14 @@
 """Where ψ starts: fitted to the first texts of a run, before the first step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed.collectives import global_count, global_sum
 from lightning_embed.distributed.tensors import shard_like, unshard
+from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.heads.pooling import normalize
 from lightning_embed.heads.projection import Projection, orthogonal_map
 from lightning_embed.utils.notes import note
@@ -34,6 +36,24 @@ def fit_projection(
     found = {"weight": from_rank_0(weight), "bias": torch.zeros(len(weight))}
     own = projection.state_dict()
     projection.load_state_dict({name: shard_like(value, own[name]) for name, value in found.items()})
+
+
+@torch.no_grad()
+def vector_pairs(
+    student: nn.Module, teacher: nn.Module | None, batches: Iterable[TokenBatch], roles: Set[str]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batch by batch, the (n, D) student and (n, E) teacher vectors of the same texts.
+
+    Args:
+        student: In evaluation mode.
+        teacher: The teacher; None: all its vectors are stored.
+        batches: On the encoders' device.
+        roles: Which texts.
+    """
+    for batch in batches:
+        wanted = [role for role in batch.student if role in roles]
+        own = torch.cat(list(encode_columns(student, batch.student, wanted).values()))
+        yield own, torch.cat(list(teacher_vectors(teacher, batch, wanted).values()))
 
 
 def cross_products(projection: Projection, pairs: Iterable[tuple[Tensor, Tensor]], texts: int) -> Tensor:

@@ -104,9 +104,13 @@ def test_many_labels_are_classes_as_before(tmp_path: Path) -> None:
     assert rows.columns["label"] == ["label"] and "score" not in rows.columns
 
 
-def test_pairs_of_label_0_are_no_pairs_of_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = EmbeddingDataModule(validation=put(tmp_path, labelled([i % 2 for i in range(10)])))
-    (rows,) = data.rows("validation")
+def test_held_out_pairs_of_label_0_are_scored_or_left_out_as_the_task_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = put(tmp_path, labelled([i % 2 for i in range(10)]))
+    (rows,) = EmbeddingDataModule(validation=file).rows("validation")
+    assert len(rows) == 10 and rows.task == "text-matching"
+    (rows,) = EmbeddingDataModule(validation=Source(file, task="retrieval")).rows("validation")
     assert len(rows) == 5 and rows.take([0])["score"] == [1]
     assert "5 pairs of label 0 do not belong together and are left out here" in capsys.readouterr().err
 

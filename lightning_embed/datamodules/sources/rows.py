@@ -11,7 +11,7 @@ from lightning_embed.datamodules.sources.checks import is_list
 from lightning_embed.datamodules.sources.columns import DOCUMENT, LABEL, NEGATIVE_SCORE, POSITIVE_SCORE, SCORE, passage
 from lightning_embed.datamodules.sources.content import Content
 from lightning_embed.datamodules.sources.labelled import Labelled
-from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.sources.source import Source, Task
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.losses.requirements import Given
 
@@ -53,6 +53,19 @@ class Rows:
         return set(self.columns) & set(ROLES) | ({POSITIVE, NEGATIVE} if self.labelled is not None else set())
 
     @property
+    def task(self) -> Task:
+        """What its rows teach: the source's task, or else what its columns are for."""
+        if self.source.task is not None:
+            return self.source.task
+        if self.labelled is not None:
+            return "classification"
+        return "text-matching" if SCORE in self.columns and not self._scores_negatives else "retrieval"
+
+    @property
+    def _scores_negatives(self) -> bool:
+        return SCORE in self.columns and is_list(self.table.schema.field(self.columns[SCORE][0]).type)
+
+    @property
     def given(self) -> Given:
         """What its batches carry: the roles, and which of them scores, labels and document ids are there for."""
         roles = frozenset(self.roles)
@@ -65,7 +78,7 @@ class Rows:
                 SCORE: roles & {POSITIVE},
                 DOCUMENT: roles & {POSITIVE} or roles,
             }
-            if SCORE in self.columns and is_list(self.table.schema.field(self.columns[SCORE][0]).type):
+            if self._scores_negatives:
                 columns[SCORE] = roles - {ANCHOR}  # of a positive, and then of its negatives
             columns = {name: there for name, there in columns.items() if name in self.columns}
             if POSITIVE_SCORE in self.columns:

@@ -6,19 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
-
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.metrics.quantize import (
-    PRECISIONS,
-    Precision,
-    bytes_per_vector,
-    check_precision,
-    quantize,
-    similarity_of,
-    truncate,
-)
-from lightning_embed.evaluation.metrics.ranking import METRICS, check_vectors, parse_metric, retrieval_scores
+from lightning_embed.evaluation.metrics.quantize import Precision
 
 
 @dataclass(frozen=True)
@@ -56,48 +45,19 @@ def halved_dims(dim: int) -> list[int]:
     return dims
 
 
-def robustness_grid(
-    queries: Tensor,
-    documents: Tensor,
-    relevant: Tensor,
-    dims: Sequence[int],
-    precisions: Sequence[Precision] = PRECISIONS,
-    metrics: Sequence[str] = METRICS,
-) -> list[GridRow]:
-    """Scores the same vectors in every size and precision: truncated, then normalised, then quantised.
+def check_dims(dims: Sequence[int], whole: int) -> None:
+    """Refuses sizes that vectors cannot be cut to.
 
     Args:
-        queries: (Q, D) vectors, in any float type and of any length.
-        documents: (M, D) distinct vectors; int8 is calibrated on them.
-        relevant: (Q,) int64 row of each query's own document.
-        dims: Sizes, each 1 to D.
-        precisions: See `Precision`.
-        metrics: Names as `parse_metric` takes them.
-
-    Returns:
-        A row for each size and precision, from the largest size down, precisions in the order given.
+        dims: Sizes.
+        whole: D.
 
     Raises:
-        UserError: A size is larger than D, a precision or metric is unknown, there are no vectors, or some hold NaN.
+        UserError: There is none, or one is not 1 to D.
     """
-    whole = queries.shape[-1]
     wrong = [dim for dim in dims if not 1 <= dim <= whole]
     if wrong or not dims:
         raise UserError(f"dims must hold sizes of 1 to {whole}, the model's embedding size, got {wrong or 'none'}")
-    for precision in precisions:
-        check_precision(precision)
-    depth = max(parse_metric(name)[1] for name in metrics)
-    check_vectors(queries, "query")
-    check_vectors(documents, "document")
-    rows = []
-    for dim in sorted(set(dims), reverse=True):
-        short_queries, short_documents = truncate(queries, dim), truncate(documents, dim)
-        for precision in precisions:
-            scores = retrieval_scores(
-                *quantize(short_queries, short_documents, precision), relevant, metrics, similarity_of(precision, depth)
-            )
-            rows.append(GridRow(dim, precision, bytes_per_vector(dim, precision), scores))
-    return rows
 
 
 def change(score: float, reference: float) -> Change:

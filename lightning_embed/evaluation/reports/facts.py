@@ -26,7 +26,7 @@ class ModelReport:
     texts_per_second: float | None = None
     """How fast it encodes, on the device and the texts of this run."""
     grid: list[GridRow] = field(default_factory=list)
-    """As `robustness_grid` gives it."""
+    """As `HeldOutMetric.grid` gives it."""
 
     def score(self, metric: str) -> float | None:
         """The score, 0 to 1, of its full vectors in float32; None where it is not known.

@@ -25,6 +25,14 @@ INK, _FAINT = "#3b3b3b", "#8a8a8a"
 COLOURS = {"teacher": "#6b6b6b", "student before": "#e08a00", "student after": "#0072b2"}
 _SPARE = ("#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b09a00", "#6b6b6b", "#e08a00")
 _MARKERS = {"float32": "o", "int8": "s", "binary_rescore": "^", "binary": "v"}
+_TITLES = {
+    "ndcg": "nDCG",
+    "mrr": "MRR",
+    "recall": "Recall",
+    "spearman": "Spearman",
+    "v_measure": "V-measure",
+    "score": "mean score",
+}
 _PRECISION_NAMES = {"binary_rescore": "binary, rescored"}
 
 
@@ -69,13 +77,15 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def metric_title(metric: str) -> str:
-    """How a metric is written for people: `val/ndcg@10` as nDCG@10.
+    """How a metric is written for people: `val/ndcg@10` as nDCG@10, `sts/spearman` as "sts Spearman".
 
     Args:
         metric: Its name or column.
     """
-    kind, _, cutoff = metric.rpartition("/")[2].partition("@")
-    return {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall"}.get(kind, kind) + (f"@{cutoff}" if cutoff else "")
+    *source, name = metric.removeprefix("val/").split("/")
+    kind, _, cutoff = name.partition("@")
+    title = _TITLES.get(kind, kind) + (f"@{cutoff}" if cutoff else "")
+    return " ".join([*source, title])
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
@@ -126,7 +136,7 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", t
     """Draws a score over the bytes that a stored vector takes: one strong line a model, through its best row for any budget.
 
     Args:
-        grids: Model's name -> its grid rows, as `robustness_grid` gives them; models without rows are left out.
+        grids: Model's name -> its grid rows, as `HeldOutMetric.grid` gives them; models without rows are left out.
         metric: The score to draw.
         title: How the picture calls it; None: `metric_title`.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.reports.curves import plot_training
+from lightning_embed.evaluation.reports.curves import plot_training, read_curves
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
 from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
 from lightning_embed.evaluation.reports.tables import Table, grid_table, headline, models_table, training_line
@@ -112,7 +113,10 @@ def usage_lines(folder: str, remark: str = "") -> list[str]:
 
 
 def write_report(
-    report: Report, folder: str | Path, metrics_csv: str | Path | None = None, teacher_score: float | None = None
+    report: Report,
+    folder: str | Path,
+    metrics_csv: str | Path | None = None,
+    teacher_scores: Mapping[str, float] | None = None,
 ) -> Report:
     """Writes report.md, report.json, report.png (where there is a grid) and training.png (where there are metrics).
 
@@ -121,8 +125,8 @@ def write_report(
     Args:
         report: What to say.
         folder: Made if it is not there; files of these names in it are replaced.
-        metrics_csv: The metrics file of Lightning's CSVLogger; the report's metric is its column `val/<metric>`.
-        teacher_score: The teacher's score on the validation pairs (not the test pairs'), drawn beside the student's curve.
+        metrics_csv: The metrics file of Lightning's CSVLogger; its column `val/<metric>` is drawn, or else `val/score`.
+        teacher_scores: The teacher's scores on the validation rows (not the test rows'), drawn beside the student's curve.
 
     Returns:
         The report, with what was written among its artefacts.
@@ -135,7 +139,8 @@ def write_report(
     if any(report.metric in row.scores for model in report.models for row in model.grid):
         pictures["picture"] = ("report.png", png(plot_grid({m.name: m.grid for m in report.models}, report.metric)))
     if metrics_csv is not None:
-        curves = plot_training(metrics_csv, f"val/{report.metric}", teacher_score)
+        metric = report.metric if f"val/{report.metric}" in read_curves(metrics_csv) else MEAN
+        curves = plot_training(metrics_csv, f"val/{metric}", (teacher_scores or {}).get(metric))
         pictures["training curves"] = ("training.png", png(curves))
     names = {"report": "report.md", "numbers": "report.json", **{what: name for what, (name, _) in pictures.items()}}
     report = replace(report, artefacts=report.artefacts | {what: str(folder / name) for what, name in names.items()})

@@ -1,0 +1,93 @@
+"""The scores of all held-out sources: each by its task, and their means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
+from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.similarity import PairSimilarity
+
+MEAN = "score"
+"""The mean of the sources' main scores, whatever their tasks."""
+
+
+def metric_for(batch: TokenBatch) -> HeldOutMetric:
+    """The metric of a source by its task: retrieval of pairs, Spearman's correlation of scored pairs, or labels of texts.
+
+    Args:
+        batch: One of the source's.
+    """
+    if batch.task == "text-matching" and POSITIVE in batch.score:
+        return PairSimilarity()
+    if batch.task in ("clustering", "classification") and ANCHOR in batch.label:
+        return LabelClusters() if batch.task == "clustering" else NearestLabel()
+    return PairRetrieval()
+
+
+class BySource:
+    """Held-out metrics by source.
+
+    Args:
+        choose: Makes the metric of a source from its first batch.
+    """
+
+    def __init__(self, choose: Callable[[TokenBatch], HeldOutMetric] = metric_for) -> None:
+        self.choose = choose
+        self.metrics: dict[str, HeldOutMetric] = {}
+
+    def of(self, batch: TokenBatch) -> HeldOutMetric:
+        """The metric of a batch's source, on the batch's device.
+
+        Args:
+            batch: Its ranks have batches of the same sources in the same order.
+        """
+        if batch.source not in self.metrics:
+            self.metrics[batch.source] = self.choose(batch).to(batch.student[ANCHOR].ids.device)
+        return self.metrics[batch.source]
+
+    @property
+    def main(self) -> str:
+        """The score that stands for all: that of every source where they have the same, else their mean, `score`."""
+        mains = {metric.main for metric in self.metrics.values()}
+        return mains.pop() if len(mains) == 1 else MEAN
+
+    def compute(self) -> dict[str, float]:
+        """Metric -> mean over the sources that have it, `score`, and `SOURCE/METRIC` of each of several; every rank must call it."""
+        return self._joined({source: metric.compute() for source, metric in self.metrics.items()})
+
+    def grid(self, dims: Sequence[int]) -> list[GridRow]:
+        """The same scores in every size and precision; every rank must call it.
+
+        Args:
+            dims: Sizes, each 1 to D.
+        """
+        grids = {source: metric.grid(dims) for source, metric in self.metrics.items()}
+        rows = []
+        for alike in zip(*grids.values(), strict=True):
+            scores = self._joined({source: row.scores for source, row in zip(grids, alike, strict=True)})
+            if self.main != MEAN:
+                del scores[MEAN]  # it is that of `main`
+            rows.append(replace(alike[0], scores=scores))
+        return rows
+
+    def _joined(self, found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        names = dict.fromkeys(name for scores in found.values() for name in scores)
+        joined = {name: _mean([scores[name] for scores in found.values() if name in scores]) for name in names}
+        if found:
+            joined[MEAN] = _mean([found[source][metric.main] for source, metric in self.metrics.items()])
+        if len(found) > 1:
+            joined |= {f"{source}/{m.main}": found[source][m.main] for source, m in self.metrics.items()}
+        return joined
+
+    def reset(self) -> None:
+        """Begins again."""
+        self.metrics = {}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
