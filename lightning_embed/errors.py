@@ -4,6 +4,9 @@
 class UserError(Exception):
     """Bad input: the message is one line that says what was expected, what came, where, and what to do."""
 
+    exit_code = 2
+    """Of the command line."""
+
     def __init__(self, message: str) -> None:
         if message.startswith(
             "Caught UserError in "
@@ -14,6 +17,12 @@ class UserError(Exception):
 
 class NotFinite(UserError):
     """A loss that is not finite: the weights of the last step may be worth nothing any more."""
+
+
+class GateError(UserError):
+    """A run or an evaluation that ended, and is not as good as `require` asks for."""
+
+    exit_code = 3
 
 
 def user_error(error: BaseException | None) -> UserError | None:

@@ -1,27 +1,36 @@
 """The end of a run: how the student compares with its teacher, and the folder to use it from."""
 
+from __future__ import annotations
+
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import lightning.pytorch as L
 from torch import Tensor
 
 from lightning_embed.batch import TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
+from lightning_embed.callbacks.best import best_checkpoint, describe_weights
 from lightning_embed.callbacks.last_checkpoint import LAST, checkpoints_folder
 from lightning_embed.callbacks.training_counts import TrainingCounts
+from lightning_embed.checkpoints.weights import weights_of
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.copies import gathered
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.held_out import can_score, held_out_anchors, student_scores, teacher_scores
+from lightning_embed.errors import GateError, UserError
+from lightning_embed.evaluation.held_out import can_score, some_texts, student_scores, teacher_scores
 from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.reports import facts, notes
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER
+from lightning_embed.evaluation.reports.gates import broken as broken_gates
+from lightning_embed.evaluation.reports.gates import check_gates
+from lightning_embed.evaluation.reports.gates import values as gate_values
 from lightning_embed.evaluation.reports.measuring import device_name, is_loaded, measure_models, versions
-from lightning_embed.heads.projection import write_projection
+from lightning_embed.export.of_run import Export, export_run
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.utils.notes import note
 
@@ -40,19 +49,47 @@ class Scores(NamedTuple):
     """The teacher's scores on the validation rows, which the student's curve is drawn beside; empty where they are not known."""
 
 
-class Report(L.Callback):
-    """Scores teacher, student before and student after on the test pairs, exports the student, and writes and prints a report.
+class Failed(NamedTuple):
+    """What a run ends with an error for."""
 
-    Into the run's folder: `model/` (sentence-transformers), `report.md`, `report.json` and pictures.
+    export: str = ""
+    """Why the student could not be exported."""
+    gates: tuple[str, ...] = ()
+    """Gates that do not hold."""
+
+
+class Report(L.Callback):
+    """Scores teacher, student before and student after on the test rows, exports the student, and writes and prints a report.
+
+    Into the run's folder: `model/` (sentence-transformers), `report.md`, `report.json` and pictures. The exported model is loaded in a new
+    process and compared with the student, whatever data there is; where it differs there is no `model/`, and the run ends with an error.
 
     Args:
         enabled: Whether to do any of it.
         dims: Sizes to truncate to; None: D, D/2, D/4 … down to 32.
         export: Whether to export the student.
+        weights: Which weights are scored and exported: the `last` (their average with earlier ones, with `average`), or those of the `best`
+            checkpoint, which needs validation data.
+        require: Gate -> least value, such as `{of_teacher: 0.95, above_start: 0.0, int8_of_float: 0.98, 128_of_full: 0.95, export_cosine:
+            0.999}`, or of one test source, `of_teacher/SOURCE`. Where one does not hold, the report says so first and the exit code is 3.
+
+    Raises:
+        UserError: A gate is unknown.
     """
 
-    def __init__(self, enabled: bool = True, dims: list[int] | None = None, export: bool = True) -> None:
-        self.enabled, self.dims, self.export = enabled, dims, export
+    def __init__(
+        self,
+        enabled: bool = True,
+        dims: list[int] | None = None,
+        export: bool = True,
+        weights: Literal["last", "best"] = "last",
+        require: dict[str, float] | None = None,
+    ) -> None:
+        if weights not in ("last", "best"):
+            raise UserError(f"report.weights: expected last or best, got {weights!r}")
+        self.enabled, self.dims, self.export, self.weights = enabled, dims, export, weights
+        self.require = dict(require or {})
+        check_gates(self.require, "report.require")
         self._start()
 
     def _start(self) -> None:
@@ -83,6 +120,10 @@ class Report(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Scores the untrained student, once."""
         if self.enabled:
+            if self.weights == "best" and not (best_checkpoint(trainer) and _data(trainer).rows("validation")):
+                raise UserError(
+                    "report.weights: best needs data.validation and checkpoint.monitor; give them, or take last"
+                )
             self._score_before(trainer)
         self.counts.start()
 
@@ -102,18 +143,34 @@ class Report(L.Callback):
         self.counts.add(batch, trainer.world_size)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Scores, exports, writes and prints."""
+        """Scores, exports, writes and prints.
+
+        Raises:
+            UserError: The exported model differs from the student, or a gate does not hold; the report is written.
+        """
         self.counts.stop()
         if not self.enabled or trainer.fast_dev_run or trainer.interrupted:  # type: ignore[attr-defined]
             return
         self.counts.cut = self._cut(trainer)
+        best = best_checkpoint(trainer)
+        chosen = Path(best.best_model_path) if self.weights == "best" and best and best.best_model_path else None
+        with nullcontext(trainer.global_step) if chosen is None else weights_of(pl_module, chosen) as step:
+            failed = self._report(trainer, step)
+        failed = trainer.strategy.broadcast(failed)
+        if failed.export:
+            raise UserError(failed.export)
+        if failed.gates:
+            raise GateError("; ".join(failed.gates) + f"; {Path(trainer.default_root_dir) / 'report.md'} has the rest")
+
+    def _report(self, trainer: L.Trainer, step: int) -> Failed:
+        """Scores and reports the module's present weights; every rank takes part, and rank 0 says what failed."""
         scores = self._score(trainer)
         module = _module(trainer)
         student = gathered(module.student)
         projection = None if module.projection is None else unshard_state(module.projection)
-        if student is not None and trainer.is_global_zero:
-            self._write(trainer, student, projection, scores)
-        trainer.strategy.barrier()
+        if student is None or not trainer.is_global_zero:
+            return Failed()
+        return self._write(trainer, student, projection, scores, step)
 
     def _cut(self, trainer: L.Trainer) -> dict[str, tuple[int, int]]:
         titles = [source.title for source in _data(trainer).sources("train")]
@@ -142,8 +199,8 @@ class Report(L.Callback):
         return found.grid(self.dims or halved_dims(module.student.dim)), found.main
 
     def _write(
-        self, trainer: L.Trainer, student: TextEncoder, projection: dict[str, Tensor] | None, scores: Scores
-    ) -> None:
+        self, trainer: L.Trainer, student: TextEncoder, projection: dict[str, Tensor] | None, scores: Scores, step: int
+    ) -> Failed:
         """Exports the student, then writes and prints the report: on rank 0, which has the student whole."""
         from lightning_embed.evaluation.reports.run_report import print_report, write_report
 
@@ -152,23 +209,33 @@ class Report(L.Callback):
         artefacts = {"checkpoint": f"{checkpoints_folder(trainer)}/{LAST}"}
         if averages:
             artefacts["averaged checkpoint"] = averages[-1].saved
-        lines = [notes.averaged(*average.steps) for average in averages]
-        if self.export:
-            lines += _export(student, projection, folder, held_out_anchors(data, VERIFIED_TEXTS))
-        exported = str(folder / "model") if self.export else ""
+        averaged = averages and self.weights == "last"
+        lines = [notes.averaged(*averages[-1].steps)] if averaged else [describe_weights(trainer, step)]
+        export = export_run(student, projection, folder, some_texts(data, VERIFIED_TEXTS)) if self.export else Export()
         student.to(module.device)  # the copy of a sharded one is in main memory
-        texts = held_out_anchors(data, SPEED_TEXTS)
+        broken = self._broken(scores, export)
         report = facts.Report(
-            models=measure_models(module.teacher, student, scores.grids, exported, texts),
+            models=measure_models(module.teacher, student, scores.grids, export.folder, some_texts(data, SPEED_TEXTS)),
             training=self._training(trainer),
             scored_on=_scored_on(data),
             metric=scores.metric,
             artefacts=artefacts,
-            exported=exported,
-            notes=lines + self._notes(module, data),
+            exported=export.folder,
+            notes=export.notes + lines + self._notes(module, data),
+            failures=[export.failed] * bool(export.failed) + broken,
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         print_report(write_report(report, folder, curves[-1] if curves else None, scores.teacher_validation))
+        return Failed(export.failed, tuple(broken))
+
+    def _broken(self, scores: Scores, export: Export) -> list[str]:
+        """The gates that do not hold."""
+        main, student = scores.metric, scores.grids[AFTER]
+        tasks = {name.rpartition("/")[0]: name for name in (student[0].scores if student else {}) if "/" in name}
+        found = gate_values({"": main, **tasks}, student, scores.grids[TEACHER], scores.grids[BEFORE])
+        if export.least is not None:
+            found["export_cosine"] = export.least
+        return broken_gates(self.require, found)
 
     def _training(self, trainer: L.Trainer) -> facts.TrainingFacts:
         return facts.TrainingFacts(
@@ -191,19 +258,6 @@ class Report(L.Callback):
         if module.teacher is not None and not is_loaded(module.teacher):
             found.append(notes.TEACHER_WAS_STORED)
         return found + data.notes(self.counts.rows)
-
-
-def _export(student: TextEncoder, projection: dict[str, Tensor] | None, folder: Path, texts: list[str]) -> list[str]:
-    """Writes `model/` and the projection into a run's folder and verifies the model on some texts; returns what to note."""
-    from lightning_embed.export.folder import export_encoder, verify_export
-
-    export_encoder(student, folder / "model")
-    if projection is not None:
-        write_projection(projection, folder)
-    found = [notes.verified(verify_export(student, folder / "model", texts))] if texts else []
-    if student.export_rope_theta is not None:
-        found.append(notes.other_theta(student.export_rope_theta))
-    return found
 
 
 def _scored_on(data: EmbeddingDataModule) -> str:

@@ -222,7 +222,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
             leave_after(error, message, started_processes(cli.started))
         if message is None:
             raise
-        fail(message)
+        fail(message, error)
     finally:
         cli.started = None
         release()

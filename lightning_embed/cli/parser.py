@@ -18,14 +18,15 @@ WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w 
 """What torch raises when a worker process of a data loader ends by itself."""
 
 
-def fail(message: str) -> NoReturn:
-    """Prints a user's mistake on standard error and exits with code 2.
+def fail(message: str, error: Exception | None = None) -> NoReturn:
+    """Prints a user's mistake on standard error and exits with code 2, or that of the error.
 
     Args:
         message: One line.
+        error: What was raised.
     """
     print(f"error: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(2)
+    raise SystemExit(getattr(user_error(error), "exit_code", 2))
 
 
 def exit_in_one_line(parser: ArgumentParser, message: str, ex: Exception | None = None) -> NoReturn:
@@ -80,7 +81,7 @@ def run_function(parser: ToolParser, function: Callable[..., Any], arguments: li
         message = error_line(error)
         if message is None:
             raise
-        fail(message)
+        fail(message, error)
 
 
 def error_line(error: Exception) -> str | None:

@@ -89,10 +89,8 @@ def cached(tokenizer: TextTokenizer, rows: Rows) -> CachedTokenizer:
     longest = rows.source.max_length
     prompts = {role: rows.source.prompt_of(role, rows.roles) for role in sorted(rows.roles)}
     kept = b"" if rows.kept is None else rows.kept.tobytes()
-    stamp = fingerprint(
-        "tokens", __version__, tokenizer.identity, rows.table.files, rows.columns, kept, prompts, longest
-    )
-    folder = user_cache() / "tokens" / stamp
+    key = fingerprint("tokens", __version__, tokenizer.identity, rows.table.files, rows.columns, kept, prompts, longest)
+    folder = user_cache() / "tokens" / key
     if not folder.is_dir():
         note(f"source '{rows.source.title}': its texts are tokenised once, into {folder}")
         found = all_columns([(rows, frozenset(rows.roles))])

@@ -109,11 +109,13 @@ def read_settings(folder: Path) -> FolderSettings:
     modules = _json(folder / "modules.json", [])
     if not modules:
         return FolderSettings()
-    pooling = None
+    pooling = dim = None
     for module in modules:
         kind = module["type"].rsplit(".", 1)[-1]
         if kind == "Pooling":
             pooling = _pooling(folder / module["path"] / "config.json")
+        elif kind == "Dense" and dim is None and (kept := _first_entries(folder / module["path"])):
+            dim = kept
         elif kind not in {"Transformer", "Normalize"}:
             raise UserError(
                 f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)"
@@ -123,7 +125,19 @@ def read_settings(folder: Path) -> FolderSettings:
     repeated = {name for name in TASK_TYPES if given.get(name) == given.get("document")}  # as an export has them
     prompts = {name: prompt for name, prompt in given.items() if prompt and name not in repeated}
     length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
-    return FolderSettings(pooling, prompts, length or _longest(folder), whole.get("truncate_dim"))
+    return FolderSettings(pooling, prompts, length or _longest(folder), dim or whole.get("truncate_dim"))
+
+
+def _first_entries(folder: Path) -> int | None:
+    """How many entries a Dense module keeps, as an export of truncated vectors has one; None where it does anything else."""
+    from safetensors.torch import load_file
+    from torch import equal, eye
+
+    config, file = _json(folder / "config.json", {}), folder / "model.safetensors"
+    if config.get("bias") or not str(config.get("activation_function")).endswith(".Identity") or not file.is_file():
+        return None
+    weight = load_file(file)["linear.weight"].float()
+    return len(weight) if equal(weight, eye(*weight.shape)) else None
 
 
 def _longest(folder: Path) -> int | None:

@@ -80,15 +80,13 @@ def can_score(teacher: TextEncoder | StoredTeacher | None, data: EmbeddingDataMo
     return stored or isinstance(teacher, TextEncoder)
 
 
-def held_out_anchors(data: EmbeddingDataModule, most: int) -> list[str]:
-    """The first anchors of the first test source; none where nothing is held out.
+def some_texts(data: EmbeddingDataModule, most: int) -> list[str]:
+    """The first anchors of the first source, of held-out rows if there are some, else of those that were trained on.
 
     Args:
         data: The run's data.
         most: How many at most.
     """
-    sources = data.rows("test")
-    if not sources:
-        return []
-    taken: list[str] = sources[0].take(list(range(min(most, len(sources[0])))))[ANCHOR]
-    return taken
+    rows = next(rows for split in ("test", "validation", "train") for rows in data.rows(split))
+    anchors: list[str | list[str]] = rows.take(list(range(min(most, len(rows)))))[ANCHOR]
+    return [anchor[0] if isinstance(anchor, list) else anchor for anchor in anchors]

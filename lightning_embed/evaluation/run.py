@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_embed.errors import UserError
+from lightning_embed.errors import GateError, UserError
 from lightning_embed.utils.folders import user_cache, writable
 from lightning_embed.utils.quiet import quiet
 
@@ -47,6 +47,7 @@ def evaluate(
     shots: int = 16,
     resamples: int = 2000,
     config_of_checkpoint: str | None = None,
+    require: dict[str, float] | None = None,
 ) -> Evaluation:
     """Scores models on tasks, compares them with the first, and writes and prints the report.
 
@@ -62,11 +63,17 @@ def evaluate(
         shots: Training texts a label in local classification; mteb's stock tasks have their own.
         resamples: Of the bootstrap that compares two models.
         config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
+        require: Gate -> least value, of every model but the first, which counts as the teacher (of a model alone, of that one), such as
+            `{of_teacher: 0.95, int8_of_float: 0.98}`; of one task, `of_teacher/TASK`; at the interval's lower end, `of_teacher_low/TASK`.
 
     Raises:
         UserError: Something of the user's is missing or wrong, in one line.
+        GateError: A gate does not hold; the report is written.
     """
     chosen = checked_precisions(precisions)
+    from lightning_embed.evaluation.reports.gates import check_gates
+
+    check_gates(require or {}, "require")
     _check_numbers(batch_size, shots, resamples)
     folder, kept = (
         writable(one, "give another folder")
@@ -88,7 +95,29 @@ def evaluate(
     print_evaluation(evaluation, write_evaluation(evaluation, folder))
     encoded = sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
+    _require(require or {}, evaluation, folder)
     return evaluation
+
+
+def _require(require: Mapping[str, float], evaluation: Evaluation, folder: Path) -> None:
+    """Raises `GateError` where a gate does not hold."""
+    from lightning_embed.evaluation.metrics.grid import full_precision
+    from lightning_embed.evaluation.reports.gates import broken, values
+
+    first, *others = evaluation.models
+    tasks = {"": evaluation.metrics[-1], **{task.name: task.name for task in evaluation.tasks}}
+    phrases = []
+    for model in others or [first]:
+        found = values(tasks, model.grid, first.grid if others else ())
+        for one in evaluation.comparisons:
+            reference = full_precision(first.grid)
+            if one.model == model.name and reference is not None and reference.scores[one.task]:
+                found[f"of_teacher_low/{one.task}"] = 1 + one.low / (100 * reference.scores[one.task])
+        if len(evaluation.tasks) == 1 and f"of_teacher_low/{evaluation.tasks[0].name}" in found:
+            found["of_teacher_low"] = found[f"of_teacher_low/{evaluation.tasks[0].name}"]
+        phrases += broken(require, found, model.name)
+    if phrases:
+        raise GateError(f"{'; '.join(phrases)}; {folder / 'report.md'} has the rest")
 
 
 def _check_names(models: list[str]) -> None:

@@ -20,6 +20,8 @@ from lightning_embed.utils.quiet import quiet
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
 LEAST_COSINE = 0.9999
+LENGTH_ERROR = 1e-3
+"""How far the length of an exported vector may be from 1."""
 
 
 def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection | None = None) -> None:
@@ -50,17 +52,18 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(plain, max_seq_length=encoder.tokenizer.max_length)
-            pooling = Pooling(int(encoder.config.hidden_size), POOLING[encoder.pooling])
-            whole_dim = encoder.dim == int(encoder.config.hidden_size)
+            hidden = int(encoder.config.hidden_size)
+            pooling = [Pooling(hidden, POOLING[encoder.pooling])]
+            if encoder.dim < hidden:
+                pooling.append(_first_entries(hidden, encoder.dim))
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
             if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
                 prompts |= dict.fromkeys(TASK_TYPES, prompts["document"])
             head = [] if dense is None else [_dense(dense), Normalize()]
             model = SentenceTransformer(
-                modules=[body, pooling, Normalize(), *head],
+                modules=[body, *pooling, Normalize(), *head],
                 prompts=prompts,
                 similarity_fn_name="cosine",
-                truncate_dim=None if whole_dim else encoder.dim,
                 device="cpu",
             )
             model.save(str(made), create_model_card=False)
@@ -79,6 +82,16 @@ def _dense(projection: Projection) -> Any:
     return module
 
 
+def _first_entries(hidden: int, dim: int) -> Any:
+    """A linear module that keeps the first entries; truncate_dim would cut after Normalize, and vectors would not have length 1."""
+    from sentence_transformers.sentence_transformer.modules import Dense
+    from torch import eye, nn
+
+    module = Dense(hidden, dim, bias=False, activation_function=nn.Identity())
+    module.linear.load_state_dict({"weight": eye(dim, hidden)})
+    return module
+
+
 _LOAD = """
 import json, sys
 import numpy as np
@@ -87,6 +100,25 @@ model = SentenceTransformer(sys.argv[1], device="cpu")
 texts = json.load(sys.stdin)
 np.savez(sys.argv[2], query=model.encode_query(texts), document=model.encode_document(texts))
 """
+
+
+def export_proved(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
+    """Saves an encoder, loads it with sentence-transformers in a new process, and only then puts it in place; returns the least cosine.
+
+    Args:
+        encoder: What to save, as for `export_encoder`; whole, not sharded.
+        folder: Where; an older export there is replaced.
+        texts: Texts to compare on, as queries and as documents.
+
+    Raises:
+        UserError: If the folder cannot be written or does not load, or some text's vector differs; nothing is left behind.
+    """
+    with whole_folder(folder) as made:
+        export_encoder(encoder, made)
+        try:
+            return verify_export(encoder, made, texts)
+        except UserError as error:
+            raise UserError(str(error).replace(str(made), str(folder))) from None
 
 
 def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
@@ -98,7 +130,7 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
         texts: Texts to compare on, as queries and as documents.
 
     Raises:
-        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999, or length not 1).
     """
     encoder = as_exported(encoder)
     return verify_folder(folder, texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")})
@@ -113,7 +145,7 @@ def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.
         expected: `query` and `document` -> (n, D) unit vectors.
 
     Raises:
-        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
+        UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999, or length not 1).
     """
     return run_new(_LOAD, folder, texts, expected)
 
@@ -139,7 +171,7 @@ def run_new(
         name: What is compared, for messages; the folder if it is empty.
 
     Raises:
-        UserError: If the model does not load, or some text's vector differs.
+        UserError: If the model does not load, or some text's vector differs in direction or length.
     """
     import json
 
@@ -157,9 +189,14 @@ def run_new(
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
             raise UserError(f"{name}: the exported model does not load ({last})")
-        least = least_cosine(dict(np.load(result)), expected)
+        found = dict(np.load(result))
+    least, (shortest, longest) = least_cosine(found, expected), lengths(found)
     if not least > bound:
         raise UserError(f"{name}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
+    if not (shortest > 1 - LENGTH_ERROR and longest < 1 + LENGTH_ERROR):
+        raise UserError(
+            f"{name}: the exported model's vectors have lengths of {shortest:.4f} to {longest:.4f}, and the encoder's have 1"
+        )
     return least
 
 
@@ -174,3 +211,13 @@ def least_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndar
         return -1.0
     unit = {role: found[role] / np.linalg.norm(found[role], axis=1, keepdims=True) for role in expected}
     return float(np.min([(unit[role] * expected[role]).sum(1).min() for role in expected]))
+
+
+def lengths(found: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """The least and the greatest length of any vector.
+
+    Args:
+        found: Role -> (n, D) vectors.
+    """
+    norms = np.concatenate([np.linalg.norm(vectors, axis=1) for vectors in found.values()])
+    return float(norms.min()), float(norms.max())

@@ -32,7 +32,7 @@ def export_model(
         checkpoint: A .ckpt of a run, or the folder of a model; or several `TASK=CHECKPOINT` of adapters on one base, which is then stored
             once, with the adapters beside it for the reader to pick from.
         out: The folder.
-        dim: Entries kept of each vector (truncate_dim); None: the student's.
+        dim: Entries kept of each vector, which then has length 1 again; None: the student's.
         adapter: Whether to write the adapter alone, as a peft folder; if not, it is merged into its base.
         dense: Whether to add the run's projection as a Dense module, for vectors in the teacher's space.
         onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.

@@ -14,7 +14,7 @@ Rate = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 """(anchor, document) texts -> (n,) scores."""
 
 
-def model_stamp(model: str) -> str:
+def model_fingerprint(model: str) -> str:
     """A hash of a model's weights and config.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightning_embed.datamodules.plan import mix
 from lightning_embed.errors import UserError
 
-FATES = (
+VERDICTS = (
     "chosen",
     "positive",
     "label",
@@ -26,9 +26,11 @@ FATES = (
     "left over",
 )
 """What becomes of a candidate, in the order in which the rules are asked: it falls to the first that is against it."""
-CHOSEN, POSITIVE, LABEL, ABSOLUTE, RELATIVE, MAX_SCORE, MIN_SCORE, RANGE_MIN, RANGE_MAX, LEFT_OVER = range(len(FATES))
+CHOSEN, POSITIVE, LABEL, ABSOLUTE, RELATIVE, MAX_SCORE, MIN_SCORE, RANGE_MIN, RANGE_MAX, LEFT_OVER = range(
+    len(VERDICTS)
+)
 NONE = -1
-"""The fate of a place without a candidate, and the place of a negative that is lacking."""
+"""The verdict of a place without a candidate, and the place of a negative that is lacking."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Choice(NamedTuple):
 
     places: NDArray[np.int64]
     """(n, num_negatives) which candidates are negatives, the highest score first; -1 where one is lacking."""
-    fates: NDArray[np.int8]
-    """(n, k) index into `FATES`; -1 where a candidate is missing."""
+    verdicts: NDArray[np.int8]
+    """(n, k) index into `VERDICTS`; -1 where a candidate is missing."""
 
 
 def choose(
@@ -120,12 +122,12 @@ def choose(
         draw: (n,) a number for each anchor, by which `random` draws.
     """
     limit = positive_scores[:, None]
-    fates = np.full(scores.shape, CHOSEN, dtype=np.int8)
+    verdicts = np.full(scores.shape, CHOSEN, dtype=np.int8)
 
     def fall(rule: int, to: NDArray[np.bool_]) -> None:
-        fates[(fates == CHOSEN) & to] = rule
+        verdicts[(verdicts == CHOSEN) & to] = rule
 
-    fates[ids < 0] = NONE
+    verdicts[ids < 0] = NONE
     fall(POSITIVE, belongs)
     fall(LABEL, same_label)
     if rules.absolute_margin is not None:
@@ -136,21 +138,21 @@ def choose(
         fall(MAX_SCORE, scores > rules.max_score)
     if rules.min_score is not None:
         fall(MIN_SCORE, scores < rules.min_score)
-    rank = _rank(fates == CHOSEN, scores)
+    rank = _rank(verdicts == CHOSEN, scores)
     fall(RANGE_MIN, rank < rules.range_min)
     fall(RANGE_MAX, rank >= last_rank)
     if rules.sampling_strategy == "random":
         assert draw is not None
         chance = mix(ids.astype(np.int64).astype(np.uint64) ^ mix(draw, 1)[:, None], 0)
-        rank = _rank(fates == CHOSEN, chance.astype(np.float64))
+        rank = _rank(verdicts == CHOSEN, chance.astype(np.float64))
     else:
         rank = rank - rules.range_min
     fall(LEFT_OVER, rank >= rules.num_negatives)
-    order = np.argsort(np.where(fates == CHOSEN, -scores, np.inf), axis=1, kind="stable")[:, : rules.num_negatives]
-    found = np.take_along_axis(fates, order, axis=1) == CHOSEN
+    order = np.argsort(np.where(verdicts == CHOSEN, -scores, np.inf), axis=1, kind="stable")[:, : rules.num_negatives]
+    found = np.take_along_axis(verdicts, order, axis=1) == CHOSEN
     places = np.full((len(scores), rules.num_negatives), NONE, dtype=np.int64)
     places[:, : order.shape[1]] = np.where(found, order, NONE)
-    return Choice(places, fates)
+    return Choice(places, verdicts)
 
 
 def _rank(among: NDArray[np.bool_], values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -161,10 +163,10 @@ def _rank(among: NDArray[np.bool_], values: NDArray[np.floating]) -> NDArray[np.
     return rank
 
 
-def tally(fates: NDArray[np.int8]) -> NDArray[np.int64]:
-    """(len(FATES),) how many candidates had each fate.
+def tally(verdicts: NDArray[np.int8]) -> NDArray[np.int64]:
+    """(len(VERDICTS),) how many candidates had each verdict.
 
     Args:
-        fates: (n, k).
+        verdicts: (n, k).
     """
-    return np.bincount(fates[fates != NONE], minlength=len(FATES))
+    return np.bincount(verdicts[verdicts != NONE], minlength=len(VERDICTS))

@@ -11,11 +11,11 @@ from lightning_embed.datamodules.teacher_store.lookup import open_lookup
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.mining import stages, summary
-from lightning_embed.mining.cross_encoder import load_cross_encoder, model_stamp
+from lightning_embed.mining.cross_encoder import load_cross_encoder, model_fingerprint
 from lightning_embed.mining.output import Mined, check_path, write
 from lightning_embed.mining.pairs import Pairs, read_pairs
 from lightning_embed.mining.processes import Companions
-from lightning_embed.mining.rules import FATES, Rules
+from lightning_embed.mining.rules import VERDICTS, Rules
 from lightning_embed.mining.search import plan_index
 from lightning_embed.mining.settings import BadRowSettings, ModelSettings, OutputSettings, SearchSettings, WorkSettings
 from lightning_embed.mining.vectors import Encoder, embed_with, identity, title
@@ -137,20 +137,20 @@ def _candidates(
     if models.cross_encoder is None or found is None:
         return found
     rate = load_cross_encoder(models.cross_encoder, models.device or _device(share))
-    return stages.rated(share, pairs, found, rate, model_stamp(models.cross_encoder))
+    return stages.rated(share, pairs, found, rate, model_fingerprint(models.cross_encoder))
 
 
 def _choose(pairs: Pairs, found: stages.Candidates, rules: Rules, last_rank: int) -> Mined:
     """The negatives; prints what share of the candidates fell to each rule."""
-    mined, fates = stages.choose_all(pairs, found, rules, last_rank)
+    mined, verdicts = stages.choose_all(pairs, found, rules, last_rank)
     lines = [
-        f"{int(fates.sum()):,} candidates, the {found.ids.shape[1]} nearest of each anchor:",
-        *summary.shares(fates, rules, last_rank),
+        f"{int(verdicts.sum()):,} candidates, the {found.ids.shape[1]} nearest of each anchor:",
+        *summary.shares(verdicts, rules, last_rank),
         *summary.coverage(mined),
     ]
     print("\n".join(lines), flush=True)
-    if not fates[0]:
-        worst = FATES[1 + int(fates[1:].argmax())]
+    if not verdicts[0]:
+        worst = VERDICTS[1 + int(verdicts[1:].argmax())]
         raise UserError(
             f"not one negative was found: most candidates fell to '{worst}'; loosen it, raise range_max to look further, or give more "
             "documents"

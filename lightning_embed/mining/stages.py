@@ -16,7 +16,7 @@ from lightning_embed.mining import search
 from lightning_embed.mining.cross_encoder import Rate
 from lightning_embed.mining.output import Mined
 from lightning_embed.mining.pairs import Pairs, Texts
-from lightning_embed.mining.rules import FATES, Rules, choose, tally
+from lightning_embed.mining.rules import VERDICTS, Rules, choose, tally
 from lightning_embed.mining.vectors import Encoder, encode_block
 from lightning_embed.mining.work import Work, progress
 from lightning_embed.utils.atomic import write_whole
@@ -37,7 +37,7 @@ class Candidates:
     """(A, k)."""
     positive_scores: NDArray[np.float32]
     """(P,) score of each pair."""
-    stamp: str
+    fingerprint: str
     """Fingerprint of everything that they depend on."""
 
 
@@ -49,7 +49,7 @@ class Vectors:
     """(A, D)."""
     documents: NDArray[Any]
     """(C, D)."""
-    stamp: str
+    fingerprint: str
     """What they depend on besides the texts."""
 
 
@@ -63,12 +63,12 @@ def vectors(work: Work, pairs: Pairs, encoder: Encoder, dtype: str) -> Vectors:
         dtype: `float16` or `float32`.
     """
     documents = _encoded(work, "documents", pairs.corpus, encoder, dtype)
-    return Vectors(_encoded(work, "anchors", pairs.anchors, encoder, dtype), documents, encoder.stamp)
+    return Vectors(_encoded(work, "anchors", pairs.anchors, encoder, dtype), documents, encoder.fingerprint)
 
 
 def _encoded(work: Work, name: str, texts: Texts, encoder: Encoder, dtype: str) -> NDArray[Any]:
-    stamp = fingerprint(encoder.stamp, texts.identity(), dtype)[:16]
-    blocks = work.blocks(f"vectors-{stamp}", (len(texts), encoder.dim), dtype, ENCODED)
+    key = fingerprint(encoder.fingerprint, texts.identity(), dtype)[:16]
+    blocks = work.blocks(f"vectors-{key}", (len(texts), encoder.dim), dtype, ENCODED)
     work.fill(
         blocks, f"encoding {name}", lambda block: encode_block(texts, blocks, block, encoder.embed, encoder.title)
     )
@@ -94,13 +94,19 @@ def candidates(
         None for a process that has nothing more to do.
     """
     anchors, documents = vectors.anchors, vectors.documents
-    stamp = fingerprint(
-        vectors.stamp, pairs.anchors.identity(), pairs.corpus.identity(), anchors.dtype.name, plan.factory, k, recall
+    key = fingerprint(
+        vectors.fingerprint,
+        pairs.anchors.identity(),
+        pairs.corpus.identity(),
+        anchors.dtype.name,
+        plan.factory,
+        k,
+        recall,
     )[:16]
-    ids = work.blocks(f"nearest-{stamp}", (len(anchors), k), np.int32, SEARCHED)
-    scores = work.blocks(f"scores-{stamp}", (len(anchors), k), np.float32, SEARCHED)
+    ids = work.blocks(f"nearest-{key}", (len(anchors), k), np.int32, SEARCHED)
+    scores = work.blocks(f"scores-{key}", (len(anchors), k), np.float32, SEARCHED)
     if not scores.done().all():
-        found = _searcher(work, plan, vectors, k, recall, stamp)
+        found = _searcher(work, plan, vectors, k, recall, key)
 
         def make(block: int) -> None:
             rows = scores.rows(block)
@@ -117,10 +123,10 @@ def candidates(
         some = slice(start, start + SEARCHED)
         queries = anchors[pairs.anchor[some]].astype(np.float32)
         positive[some] = search.score(queries, documents, pairs.positive[some, None])[:, 0]
-    return Candidates(ids.array(), scores.array(), positive, stamp)
+    return Candidates(ids.array(), scores.array(), positive, key)
 
 
-def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, recall: float, stamp: str) -> search.Search:
+def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, recall: float, key: str) -> search.Search:
     """Exact search, or an index that the first process builds and measures."""
     anchors, documents = vectors.anchors, vectors.documents
     exact = search.exact(documents)
@@ -128,7 +134,7 @@ def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, reca
         if work.first:
             print(f"search: exact, {len(anchors):,} anchors over {len(documents):,} documents", flush=True)
         return exact
-    file, facts = work.folder / f"index-{stamp}.faiss", work.folder / f"index-{stamp}.json"
+    file, facts = work.folder / f"index-{key}.faiss", work.folder / f"index-{key}.json"
     if work.first and not file.exists():
         with progress() as bar:
             task = bar.add_task("index", total=len(documents))
@@ -158,7 +164,7 @@ def _tell(bar: Any, task: Any, step: str, done: float, total: int) -> None:
     bar.update(task, description=step, completed=int(done * total))
 
 
-def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -> Candidates | None:
+def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, key: str) -> Candidates | None:
     """The candidates with a cross-encoder's scores; those that cannot be negatives anyway are not scored.
 
     Args:
@@ -166,14 +172,14 @@ def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -
         pairs: The pairs.
         found: The candidates by the vectors.
         rate: The cross-encoder.
-        stamp: Fingerprint of everything its scores depend on.
+        key: Fingerprint of everything its scores depend on.
 
     Returns:
         None for a process that has nothing more to do.
     """
-    stamp = fingerprint(found.stamp, stamp)[:16]
-    scores = work.blocks(f"rated-{stamp}", found.ids.shape, np.float32, RATED)
-    positive = work.blocks(f"rated-pairs-{stamp}", (len(pairs.anchor), 1), np.float32, RATED)
+    key = fingerprint(found.fingerprint, key)[:16]
+    scores = work.blocks(f"rated-{key}", found.ids.shape, np.float32, RATED)
+    positive = work.blocks(f"rated-pairs-{key}", (len(pairs.anchor), 1), np.float32, RATED)
 
     def rate_candidates(block: int) -> None:
         rows = scores.rows(block)
@@ -195,11 +201,11 @@ def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, stamp: str) -
         return None
     work.wait(positive, "cross-encoder")
     work.wait(scores, "cross-encoder")
-    return Candidates(found.ids, scores.array(), positive.array()[:, 0], stamp)
+    return Candidates(found.ids, scores.array(), positive.array()[:, 0], key)
 
 
 def choose_all(pairs: Pairs, found: Candidates, rules: Rules, last_rank: int) -> tuple[Mined, NDArray[np.int64]]:
-    """Asks the rules about all anchors' candidates; returns the negatives and how many candidates had each of `FATES`.
+    """Asks the rules about all anchors' candidates; returns the negatives and how many candidates had each of `VERDICTS`.
 
     Args:
         pairs: The pairs.
@@ -212,7 +218,7 @@ def choose_all(pairs: Pairs, found: Candidates, rules: Rules, last_rank: int) ->
     np.minimum.at(lowest, pairs.anchor, found.positive_scores)
     negatives = np.full((count, rules.num_negatives), -1, dtype=np.int32)
     scores = np.zeros((count, rules.num_negatives), dtype=np.float32)
-    fates = np.zeros(len(FATES), dtype=np.int64)
+    verdicts = np.zeros(len(VERDICTS), dtype=np.int64)
     for start in range(0, count, SEARCHED):
         rows = np.arange(start, min(start + SEARCHED, count))
         ids, values = np.asarray(found.ids[rows]), np.asarray(found.scores[rows])
@@ -223,5 +229,5 @@ def choose_all(pairs: Pairs, found: Candidates, rules: Rules, last_rank: int) ->
         places = np.maximum(choice.places, 0)
         negatives[rows] = np.where(choice.places >= 0, np.take_along_axis(ids, places, 1), -1)
         scores[rows] = np.take_along_axis(values, places, 1)
-        fates += tally(choice.fates)
-    return Mined(pairs, negatives, scores, found.positive_scores), fates
+        verdicts += tally(choice.verdicts)
+    return Mined(pairs, negatives, scores, found.positive_scores), verdicts

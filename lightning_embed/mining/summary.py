@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lightning_embed.batch import NEGATIVE
 from lightning_embed.mining.output import Mined
 from lightning_embed.mining.pairs import Pairs
-from lightning_embed.mining.rules import CHOSEN, FATES, LEFT_OVER, Rules
+from lightning_embed.mining.rules import CHOSEN, VERDICTS, LEFT_OVER, Rules
 
 EXAMPLES = 10
 SHOWN = 110
@@ -45,11 +45,11 @@ def remarks(pairs: Pairs, most_positives: int) -> Iterator[str]:
         )
 
 
-def shares(fates: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterator[str]:
+def shares(verdicts: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterator[str]:
     """A line for each rule: how many candidates fell to it, of those that it was asked about and of all.
 
     Args:
-        fates: (len(FATES),) candidates by fate.
+        verdicts: (len(VERDICTS),) candidates by verdict.
         rules: The rules.
         last_rank: range_max.
     """
@@ -65,10 +65,10 @@ def shares(fates: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterator[s
         "range_max": f"beyond the first {last_rank} that passed",
         "left over": f"passed, but more than {rules.num_negatives}",
     }
-    total = max(1, int(fates.sum()))
-    for fate, name in enumerate(FATES):
-        if fates[fate] or fate in (CHOSEN, LEFT_OVER):
-            yield f"  {fates[fate] / total:6.1%}  {name:<16}{meaning[name]} ({fates[fate]:,})"
+    total = max(1, int(verdicts.sum()))
+    for verdict, name in enumerate(VERDICTS):
+        if verdicts[verdict] or verdict in (CHOSEN, LEFT_OVER):
+            yield f"  {verdicts[verdict] / total:6.1%}  {name:<16}{meaning[name]} ({verdicts[verdict]:,})"
 
 
 def coverage(mined: Mined) -> Iterator[str]:

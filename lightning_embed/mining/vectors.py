@@ -26,7 +26,7 @@ class Encoder:
     """What the user calls it."""
     dim: int
     """D."""
-    stamp: str
+    fingerprint: str
     """A hash of what its vectors depend on, but for the texts."""
 
 

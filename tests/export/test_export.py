@@ -137,8 +137,25 @@ def test_fewer_dims_are_truncation(trained: Path, tmp_path: Path) -> None:
 
     folder = export(tmp_path, trained, tmp_path / "out", "--dim", 8)
     model = SentenceTransformer(str(folder), device="cpu")
-    assert model.truncate_dim == 8
-    assert model.encode_query(TEXTS) == pytest.approx(expected(trained, "query")[:, :8], abs=1e-5)
+    short = expected(trained, "query")[:, :8]
+    assert model.encode_query(TEXTS) == pytest.approx(short / np.linalg.norm(short, axis=1, keepdims=True), abs=1e-5)
+    assert TextEncoder(str(folder)).dim == 8
+    assert TextEncoder(str(folder)).encode(TEXTS, "query").numpy() == pytest.approx(model.encode_query(TEXTS), abs=1e-5)
+
+
+def test_vectors_of_another_length_are_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_embed.export import folder as exporting
+
+    unit = {"query": np.eye(3, 8)}
+    monkeypatch.setattr(exporting.subprocess, "run", lambda words, **_: _wrote(words, query=0.8 * unit["query"]))
+    with pytest.raises(UserError, match="lengths of 0.8000 to 0.8000, and the encoder's have 1"):
+        exporting.verify_folder(tmp_path, ["a", "b", "c"], unit)
+
+
+def _wrote(words: list[str], **vectors: np.ndarray) -> Any:
+    """What a process leaves that has loaded a model."""
+    np.savez(words[4], **vectors)  # type: ignore[arg-type]
+    return subprocess.CompletedProcess(words, 0)
 
 
 @pytest.mark.slow

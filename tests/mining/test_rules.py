@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 from lightning_embed.errors import UserError
-from lightning_embed.mining.rules import FATES, NONE, Rules, choose, tally
+from lightning_embed.mining.rules import VERDICTS, NONE, Rules, choose, tally
 
 NOBODY = np.zeros((1, 6), dtype=bool)
 
 
 def asked(rules: Rules, scores: list[float], positive: float, last_rank: int = 100, **masks: np.ndarray) -> list[str]:
-    """The fates of one anchor's candidates, by name."""
+    """The verdicts of one anchor's candidates, by name."""
     row = np.array([scores], dtype=np.float32)
     none = np.zeros(row.shape, dtype=bool)
     belongs, label = masks.get("belongs", none), masks.get("label", none)
     ids = np.arange(row.shape[1])[None]
     choice = choose(rules, row, ids, np.array([positive], np.float32), belongs, label, last_rank)
-    return [FATES[f] for f in choice.fates[0]]
+    return [VERDICTS[f] for f in choice.verdicts[0]]
 
 
 def test_each_rule_by_hand() -> None:
@@ -99,8 +99,8 @@ def test_an_independent_loop_chooses_the_same(seed: int) -> None:
     for i in range(n):
         wanted = loop(rules, scores[i].tolist(), ids[i].tolist(), positive[i], (bad | label)[i].tolist(), last_rank)
         assert choice.places[i][choice.places[i] != NONE].tolist() == wanted
-    assert tally(choice.fates).sum() == (ids >= 0).sum()
-    assert tally(choice.fates)[0] == (choice.places != NONE).sum()
+    assert tally(choice.verdicts).sum() == (ids >= 0).sum()
+    assert tally(choice.verdicts)[0] == (choice.places != NONE).sum()
 
 
 def test_random_takes_any_that_pass_and_the_same_ones_again() -> None:

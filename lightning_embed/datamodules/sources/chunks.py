@@ -39,7 +39,7 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
         r for r in kinds if r in rows.columns or r == DOCUMENT or (r == SCORE and POSITIVE_SCORE in rows.columns)
     ]
     kept = b"" if rows.kept is None else rows.kept.tobytes()
-    stamp = fingerprint(
+    key = fingerprint(
         "pieces",
         __version__,
         rows.table.files,
@@ -54,7 +54,7 @@ def chunked(rows: Rows, tokenizer: TextTokenizer) -> Rows:
         _pieces,
         features=datasets.Features({r: kinds[r] for r in present}),
         gen_kwargs={"rows": rows, "tokenizer": tokenizer, "role": role},
-        fingerprint=stamp,
+        fingerprint=key,
     )
     table = Table.of(made)
     labelled = None

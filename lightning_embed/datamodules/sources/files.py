@@ -85,6 +85,6 @@ def fingerprint(*parts: Any) -> str:
             seen.update(blake2b(part).digest())
             continue
         for item in part if isinstance(part, list) else [part]:
-            stamp = os.stat(item) if isinstance(item, str) and os.path.exists(item) else None
-            seen.update(repr((item, stamp and (stamp.st_size, stamp.st_mtime_ns))).encode())
+            found = os.stat(item) if isinstance(item, str) and os.path.exists(item) else None
+            seen.update(repr((item, found and (found.st_size, found.st_mtime_ns))).encode())
     return seen.hexdigest()

@@ -123,11 +123,11 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
 
     if source.format == "beir" or beir.is_beir(folder):
         files = beir.files(folder, source.split, source.title)
-        stamp = fingerprint("beir rows", __version__, [str(file) for file in files])
+        key = fingerprint("beir rows", __version__, [str(file) for file in files])
         given = {"folder": folder, "split": source.split, "title": source.title}
         try:
             made = datasets.Dataset.from_generator(
-                beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=stamp
+                beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=key
             )
         except Exception as error:  # datasets wraps what a generator raises
             raise user_error(error) or _unreadable(error, source.title, folder, "beir") from None

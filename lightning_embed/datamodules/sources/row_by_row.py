@@ -73,8 +73,8 @@ def read(source: Source, files: list[str], name: str, bad_rows: BadRows) -> Tabl
 
 
 def _kept(source: Source, files: list[str], name: str) -> Path:
-    stamp = fingerprint("all rows", __version__, name, files, source.columns, source.delimiter)
-    return cache_folder() / "lightning_embed" / f"{stamp}.arrow"
+    key = fingerprint("all rows", __version__, name, files, source.columns, source.delimiter)
+    return cache_folder() / "lightning_embed" / f"{key}.arrow"
 
 
 def has_read(source: Source, files: list[str], name: str) -> bool:

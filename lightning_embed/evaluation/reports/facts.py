@@ -74,6 +74,8 @@ class Report:
     """The exported model's folder."""
     notes: list[str] = field(default_factory=list)
     """Sentences that a reader must know, such as how many texts were cut."""
+    failures: list[str] = field(default_factory=list)
+    """What does not hold and should: gates, and an export that failed."""
 
     def model(self, name: str) -> ModelReport | None:
         """The model of that name, if it is there.

@@ -13,6 +13,30 @@ def averaged(earlier: int, last: int) -> str:
     return f"The student after is the average of its weights at steps {earlier:,} and {last:,}."
 
 
+def which_weights(step: int, best: int | None, scores: tuple[float, float] | None) -> str:
+    """The weights that the report and `model/` are of.
+
+    Args:
+        step: Of the weights.
+        best: The step of best.ckpt, where the weights are others.
+        scores: The monitored score at the best step and at the end, where they are known.
+    """
+    said = f"The report and the exported model are of the weights at step {step:,}"
+    if best is None:
+        return f"{said}."
+    better = f", with a validation score of {scores[0]:.4f} against {scores[1]:.4f}" if scores else ""
+    return f"{said}; best.ckpt is of step {best:,}{better}: report.weights: best takes it instead."
+
+
+def not_exported(why: str) -> str:
+    """The export failed.
+
+    Args:
+        why: The error's line.
+    """
+    return f"The student was not exported: {why}"
+
+
 def verified(least: float) -> str:
     """The export was compared.
 

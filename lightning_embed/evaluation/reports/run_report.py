@@ -204,7 +204,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
             drawn.add_row(*(Text(cell) for cell in row))
         console.print(drawn)
 
-    console.print(Text(headline(report), style="bold green"))
+    console.print(Text(headline(report), style="bold red" if report.failures else "bold green"))
     table(models_table(report, every_metric=False))
     scored = [model for model in report.models if model.grid]
     if scored:

@@ -54,16 +54,20 @@ def signed(value: float, digits: int) -> str:
 
 
 def headline(report: Report) -> str:
-    """One or two sentences: what the student keeps of the teacher, and what training did for it.
+    """What failed, what the student keeps of the teacher, and what training did for it, in a few sentences.
 
     Args:
         report: Whatever it lacks is left unsaid.
     """
+    return " ".join([*(f"FAILED: {failure}." for failure in report.failures), *_comparisons(report)])
+
+
+def _comparisons(report: Report) -> list[str]:
     teacher, before, after = (report.model(name) for name in (TEACHER, BEFORE, AFTER))
     title = metric_title(report.metric)
     score = after.score(report.metric) if after else None
     if after is None or score is None:
-        return f"No {title} of a trained student was measured."
+        return [f"No {title} of a trained student was measured."]
     sentences = []
     reference = teacher.score(report.metric) if teacher else None
     if teacher and reference:
@@ -77,8 +81,9 @@ def headline(report: Report) -> str:
     start = before.score(report.metric) if before else None
     if start:
         moved = _percent(change(score, start))
-        sentences.append(f"Training took the student's {title} from {start:.3f} to {score:.3f} ({moved}).")
-    return " ".join(sentences) or f"The student's {title} is {score:.3f}."
+        better = "" if score > start else ": it is no better than its untrained start"
+        sentences.append(f"Training took the student's {title} from {start:.3f} to {score:.3f} ({moved}){better}.")
+    return sentences or [f"The student's {title} is {score:.3f}."]
 
 
 def models_table(report: Report, every_metric: bool = True) -> Table:

@@ -1,0 +1,50 @@
+"""The export at the end of a run: `model/` in its folder, if it gives the student's vectors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.errors import UserError
+from lightning_embed.evaluation.reports import notes
+from lightning_embed.heads.projection import write_projection
+
+
+class Export(NamedTuple):
+    """What came of the export."""
+
+    folder: str = ""
+    """The model's folder; empty where there is none."""
+    least: float | None = None
+    """The least cosine of its vectors with the student's."""
+    notes: list[str] = []  # noqa: RUF012  # never changed
+    """What to say of it."""
+    failed: str = ""
+    """Why there is none."""
+
+
+def export_run(
+    student: TextEncoder, projection: dict[str, Tensor] | None, folder: Path, texts: Sequence[str]
+) -> Export:
+    """Writes `model/`, if it gives the student's vectors, and the projection into a run's folder.
+
+    Args:
+        student: The student, whole.
+        projection: ψ's weights, if there is one.
+        folder: The run's folder.
+        texts: Texts to compare on.
+    """
+    from lightning_embed.export.folder import export_proved
+
+    if projection is not None:
+        write_projection(projection, folder)
+    try:
+        least = export_proved(student, folder / "model", texts)
+    except UserError as error:
+        return Export(failed=str(error))
+    found = [notes.verified(least)]
+    if student.export_rope_theta is not None:
+        found.append(notes.other_theta(student.export_rope_theta))
+    return Export(str(folder / "model"), least, found)
