@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lightning_embed.batch import NEGATIVE
 from lightning_embed.mining.output import Mined
 from lightning_embed.mining.pairs import Pairs
-from lightning_embed.mining.rules import CHOSEN, VERDICTS, LEFT_OVER, Rules
+from lightning_embed.mining.rules import CHOSEN, LEFT_OVER, VERDICTS, Rules
 
 EXAMPLES = 10
 SHOWN = 110

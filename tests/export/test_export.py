@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_embed import TextEncoder, UserError
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from tests.cli.test_fit import config, run
 
@@ -98,7 +100,7 @@ def test_sentence_transformers_transformers_and_mteb_read_the_folder(trained: Pa
         name="none", description="", type="Retrieval", category="t2t", main_score="ndcg_at_10",
         eval_langs=["eng-Latn"], dataset={"path": "none", "revision": "0"},
     )  # fmt: skip
-    loader: Any = torch.utils.data.DataLoader(_Texts(), batch_size=8)  # type: ignore[arg-type]
+    loader: Any = torch.utils.data.DataLoader(_Texts(), batch_size=8)
     wrapped: Any = SentenceTransformerEncoderWrapper(str(folder), device="cpu")
     found = wrapped.encode(loader, task_metadata=task, hf_split="", hf_subset="", prompt_type=PromptType.query)
     assert np.array(found) == pytest.approx(query, abs=1e-5)
@@ -148,13 +150,13 @@ def test_vectors_of_another_length_are_no_proof(tmp_path: Path, monkeypatch: pyt
 
     unit = {"query": np.eye(3, 8)}
     monkeypatch.setattr(exporting.subprocess, "run", lambda words, **_: _wrote(words, query=0.8 * unit["query"]))
-    with pytest.raises(UserError, match="lengths of 0.8000 to 0.8000, and the encoder's have 1"):
+    with pytest.raises(UserError, match=r"lengths of 0\.8000 to 0\.8000, and the encoder's have 1"):
         exporting.verify_folder(tmp_path, ["a", "b", "c"], unit)
 
 
 def _wrote(words: list[str], **vectors: np.ndarray) -> Any:
     """What a process leaves that has loaded a model."""
-    np.savez(words[4], **vectors)  # type: ignore[arg-type]
+    np.savez(words[4], **vectors)
     return subprocess.CompletedProcess(words, 0)
 
 

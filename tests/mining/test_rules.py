@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lightning_embed.errors import UserError
-from lightning_embed.mining.rules import VERDICTS, NONE, Rules, choose, tally
+from lightning_embed.mining.rules import NONE, VERDICTS, Rules, choose, tally
 
 NOBODY = np.zeros((1, 6), dtype=bool)
 
