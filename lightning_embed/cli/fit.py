@@ -29,6 +29,7 @@ from lightning_embed.cli.claim import release
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
+from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.compat.lightning import after_signals_are_registered, started_processes
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import end_others, is_one_of_several, leave_after, watch
@@ -71,7 +72,8 @@ class EmbedCLI(LightningCLI):
             named = ["--config", str(first)] if base or not has_config(words) else []
             if not base and _gives_data(words):  # the default job with a user's data in place of its own
                 named += ["--data", "EmbeddingDataModule"]
-            self.config = parser.parse_args([*self.subcommands(), *named, *words])
+            with replacing_lists():
+                self.config = parser.parse_args([*self.subcommands(), *named, *words])
         path = self.config.get(self.command, self.config).get("ckpt_path")
         if path not in (None, "last", "best", "hpc", "registry"):
             self._require_usable(path)

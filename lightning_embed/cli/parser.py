@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.errors import user_error
 from lightning_embed.utils.signals import Stopped, raising_stopped
 
@@ -67,7 +68,8 @@ def run_function(parser: ToolParser, function: Callable[..., Any], arguments: li
         arguments: What follows the command's name.
         stopped: What to say when Ctrl-C or SIGTERM ends it.
     """
-    parsed = parser.parse_args(arguments)
+    with replacing_lists():
+        parsed = parser.parse_args(arguments)
     try:
         with raising_stopped():
             ready = parser.instantiate(parsed).as_dict()
