@@ -26,12 +26,11 @@ from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss, LossTerm
 from lightning_embed.losses.requirements import Given, check_sources, remarks
-from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.embedding import embed_batch
 from lightning_embed.training.fsdp2 import FSDP2
-from lightning_embed.training.length import run_steps
 from lightning_embed.training.loss_log import LossLog
+from lightning_embed.training.optimizers import optimizer_settings, set_end, step_after_validation
 from lightning_embed.training.parameters import parameter_groups, zero_touching
 from lightning_embed.training.parts import check_parts
 from lightning_embed.training.projection_start import fit_projection, vector_pairs
@@ -354,6 +353,10 @@ class EmbeddingModule(Described, L.LightningModule):
         """Logs val/METRIC, the mean over the sources that have it, val/SOURCE/METRIC of each of several, and val/score, the mean of all."""
         self._log_scores("val")
 
+    def on_validation_end(self) -> None:
+        """Shows a ReduceLROnPlateau the score that it watches."""
+        step_after_validation(self.trainer)
+
     def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Collects the vectors of test rows."""
         self._score(batch)
@@ -371,19 +374,9 @@ class EmbeddingModule(Described, L.LightningModule):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over all that trains, and the schedule by steps."""
+        """The optimizer over all that trains, and the schedule: by steps, or a ReduceLROnPlateau by validations."""
         optimizer = (self.optimizer or torch.optim.AdamW)(parameter_groups(self))
-        if self.lr_scheduler is None:
-            self._made = Made.of(optimizer, None)
-            return optimizer
-        scheduler = self.lr_scheduler(optimizer)
-        if isinstance(scheduler, WarmupSchedule) and scheduler.total_steps is None:
-            scheduler.total_steps = run_steps(self.trainer)
-            if scheduler.total_steps is None and scheduler.decay != "constant":
-                raise UserError(
-                    f"lr_scheduler: decay {scheduler.decay} needs to know the last step, and there is neither trainer.max_steps nor "
-                    "trainer.max_epochs: give one of them (trainer.max_time may end the run before), or lr_scheduler.total_steps, or "
-                    "decay: constant"
-                )
+        scheduler = None if self.lr_scheduler is None else self.lr_scheduler(optimizer)
+        set_end(scheduler, self.trainer)
         self._made = Made.of(optimizer, scheduler)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizer_settings(optimizer, scheduler)

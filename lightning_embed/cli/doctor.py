@@ -7,21 +7,30 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
 from lightning_embed.callbacks.loss_schedule import LossSchedule
+from lightning_embed.cli.checkpoints import settle_checkpoints
 from lightning_embed.cli.fit import JobCLI
 from lightning_embed.cli.fit import run as run_cli
+from lightning_embed.cli.monitors import check_monitors
+from lightning_embed.cli.trainer import check_trainer, missing_device
+from lightning_embed.doctor.loops import set_up_loops
 from lightning_embed.doctor.page import print_diagnosis
 from lightning_embed.doctor.run import Run, examine
 from lightning_embed.doctor.store import check_store
 from lightning_embed.errors import UserError
+from lightning_embed.training.fsdp2 import check_strategy
 from lightning_embed.utils.atomic import write_whole
+
+HERE = Namespace(accelerator="cpu", devices=1, num_nodes=1, strategy="auto", precision="32-true", plugins=None)
+"""Settings of the doctor's trainer in place of the job's, whose devices this machine may not have."""
 
 
 class DoctorCLI(JobCLI):
-    """The command line of `fit`, which makes model and data as it does, but no trainer and no folder."""
+    """The command line of `fit`, which makes model and data as it does, trains nothing and writes nothing."""
 
     about = "Read a job's configuration and data, and say what they come to, without training."
 
@@ -31,15 +40,22 @@ class DoctorCLI(JobCLI):
         parser.add_argument("--json", type=str | None, default=None, help="A file to write all that was found into.")
 
     def before_instantiate_classes(self) -> None:
-        """Makes no logger."""
-        self.config.trainer.logger = None
+        """Makes no logger, and looks at the trainer's settings."""
+        settings = self.config.trainer
+        settings.logger = None
+        check_strategy(settings.strategy, settings.precision)
+        check_trainer(settings)
+        settle_checkpoints(self.config, Path(settings.default_root_dir or "runs/run"))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Makes none; what its callbacks say of the losses' weights counts."""
-        for callback in self.config_init.trainer.callbacks or []:
+        """A trainer on one CPU, whatever the devices of the job; what its callbacks say of the losses' weights counts."""
+        self.config_init.trainer.update(HERE)
+        trainer = super().instantiate_trainer(**kwargs)
+        check_monitors(trainer, self.model, self.datamodule)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LossSchedule):
-                callback.setup(None, self.model, "fit")  # type: ignore[arg-type]  # it asks nothing of the trainer
-        return None  # type: ignore[return-value]
+                callback.setup(trainer, self.model, "fit")
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         """Looks, prints, and raises `UserError` at what a source lacks."""
@@ -49,11 +65,14 @@ class DoctorCLI(JobCLI):
         print_diagnosis(found)
         if self.config.json is not None:
             write_json(Path(self.config.json), asdict(found))
-        for warning in found.warnings:
+        missing = missing_device(self.config.trainer.accelerator)
+        warnings = [*found.warnings, *([missing] if missing else [])]
+        for warning in warnings:
             print(f"warning: {warning}")
         self.model.check_sources(self.datamodule.given, run.max_steps)
         check_store(self.model, self.datamodule)
-        if not found.warnings:
+        set_up_loops(self.model, self.datamodule, self.config_init.trainer)
+        if not warnings:
             print("nothing wrong")
 
 

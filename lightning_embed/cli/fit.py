@@ -7,13 +7,14 @@ import tempfile
 import traceback
 import warnings
 from argparse import SUPPRESS
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import yaml
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -26,24 +27,31 @@ from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.claim import release
+from lightning_embed.cli.fit_parser import FitParser, Refused
+from lightning_embed.cli.monitors import check_monitors
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
-from lightning_embed.cli.parser import error_line, exit_in_one_line, fail
+from lightning_embed.cli.parser import error_line, fail
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
+from lightning_embed.cli.sections import why_refused
+from lightning_embed.cli.trainer import (
+    check_trainer,
+    keep_checkpoints_together,
+    leave_report_out,
+    missing_device,
+    progress_bar,
+)
+from lightning_embed.cli.words import Piece, names_data, pieces
+from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.compat.lightning import after_signals_are_registered, started_processes
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.failure import end_others, is_one_of_several, leave_after, watch
+from lightning_embed.errors import UserError, user_error
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import check_strategy
 from lightning_embed.utils.quiet import quiet, same_process
 from lightning_embed.utils.signals import Stopped, end_on_signals, raising_stopped
 
 PRESET = Path(__file__).parents[1] / "presets" / "quickstart.yaml"
-
-
-class FitParser(LightningArgumentParser):
-    """Lightning's parser, which reports a mistake in one line."""
-
-    error = exit_in_one_line
 
 
 class EmbedCLI(LightningCLI):
@@ -71,10 +79,37 @@ class EmbedCLI(LightningCLI):
             named = ["--config", str(first)] if base or not has_config(words) else []
             if not base and _gives_data(words):  # the default job with a user's data in place of its own
                 named += ["--data", "EmbeddingDataModule"]
-            self.config = parser.parse_args([*self.subcommands(), *named, *words])
+            self.given = list(pieces([*named, *words]))
+            if not names_data(self.given):
+                self.given.insert(0, Piece("--data", words=("--data", "EmbeddingDataModule")))
+            typed = [word for piece in self.given for word in piece.words]
+            with replacing_lists(), self._explained():
+                self.config = parser.parse_args([*self.subcommands(), *typed])
         path = self.config.get(self.command, self.config).get("ckpt_path")
         if path not in (None, "last", "best", "hpc", "registry"):
             self._require_usable(path)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Within it a complaint about what was given becomes one that says where, and what to write."""
+        try:
+            yield
+        except Exception as error:
+            final = error.final if isinstance(error, Refused) else user_error(error) is not None
+            why = None if final else why_refused(self.given, self._names())
+            if why is None:
+                raise
+            raise UserError(why) from None
+
+    def _names(self) -> list[str]:
+        """The command's top-level settings."""
+        settings: dict[str, Any] = self.command_parser.get_defaults().as_dict()
+        return list(settings)
+
+    def instantiate_classes(self) -> None:
+        """Builds what was asked for."""
+        with self._explained():
+            super().instantiate_classes()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
@@ -91,11 +126,19 @@ class EmbedCLI(LightningCLI):
             )  # a run's config.yaml has it
         if self.command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "output")
+        self.command_parser = parser
 
     def before_instantiate_classes(self) -> None:
         """Chooses the run's folder and the settings that depend on it; does what needs no model."""
         config = self.config[self.command]
         check_strategy(config.trainer.strategy, config.trainer.precision)
+        check_trainer(config.trainer)
+        if missing := missing_device(config.trainer.accelerator):
+            raise UserError(missing)
+        if config.get("ckpt_path") == "best":
+            raise UserError(
+                "ckpt_path best: give the file, such as runs/run/checkpoints/best.ckpt; `last` is the newest step of the run"
+            )
         folder = run_folder(config.trainer.default_root_dir, self.command, config.get("ckpt_path"))
         config.trainer.default_root_dir = str(folder)
         if self.command == "fit":
@@ -118,15 +161,18 @@ class EmbedCLI(LightningCLI):
         defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
         # those of the checkpoints have settings, and so are made from them
         callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
-        if settings["enable_progress_bar"] is not False:
-            callbacks.append(RichProgressBar(leave=False))
+        callbacks += progress_bar(settings["callbacks"], settings["enable_progress_bar"])
         self.trainer_defaults = {"callbacks": callbacks}
         if settings.get("logger") is None:
             kwargs["logger"] = defaults["logger"] if self.command == "fit" else False
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
             (trainer.strategy.checkpoint_io,) = defaults["plugins"]
-        if self.command != "fit":  # where LastCheckpoint takes the signals over
+        if self.command == "fit":
+            keep_checkpoints_together(trainer.callbacks, Path(settings["default_root_dir"]))  # type: ignore[attr-defined]
+            check_monitors(trainer, self.model, self.datamodule)
+            leave_report_out(trainer, self.datamodule)
+        else:  # where LastCheckpoint takes the signals over
             after_signals_are_registered(trainer, end_on_signals)
         type(self).started = trainer
         watch(trainer)
@@ -143,6 +189,14 @@ class JobCLI(EmbedCLI):
     def subcommands(cls) -> dict[str, set[str]]:
         """None."""
         return {}
+
+    def instantiate_classes(self) -> None:
+        """Builds what was asked for, and raises `UserError` for data without sources."""
+        super().instantiate_classes()
+        if not isinstance(self.datamodule, EmbeddingDataModule):
+            raise UserError(
+                f"`{self.command}` reads the sources of an EmbeddingDataModule, got {type(self.datamodule).__name__}"
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds `fit`'s settings."""
@@ -162,9 +216,10 @@ def ignore_warnings() -> None:
         ".*`isinstance\\(treespec.*",
         ".*litlogger.*",
         ".*GPU available but not used.*",
-        ".*Total length of `DataLoader` across ranks is zero.*",
+        ".*Total length of `.*` across ranks is zero.*",
         ".*your dataloader is not resumable.*",  # it is: its state is in the data module
         ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # scores of pairs are of all ranks already
+        ".*You requested to overfit but enabled.*",  # the order of the rows is the data module's
         ".*torch.distributed is disabled, unavailable or uninitialized.*",  # one process reads a sharded checkpoint
     ):
         warnings.filterwarnings("ignore", pattern)
@@ -191,7 +246,7 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
         with raising_stopped():
             cli(
                 EmbeddingModule,
-                EmbeddingDataModule,
+                L.LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 parser_class=FitParser,

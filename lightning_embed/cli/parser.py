@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lightning_embed.errors import user_error
+from lightning_embed.compat.jsonargparse import replacing_lists
+from lightning_embed.errors import in_one_line, user_error
 from lightning_embed.utils.signals import Stopped, raising_stopped
 
 WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
 """What torch raises when a worker process of a data loader ends by itself."""
+
+FORMS = (
+    (r"Parser key \"config\": File does not exist: '(.*)'", "{0}: there is no such file"),
+    (
+        r"Parser key \"(\w+)\": Unable to load config '([^']*)'.*",
+        "{0}: there is no file of settings '{1}'; give them by name, as --{0}.NAME",
+    ),
+    (r"Parser key \"([\w.]+)\"(?: element \d+)?: Expected (.*?)\. Got value: (.*)", "{0}: expected {1}, got {2}"),
+)
+"""Complaints of jsonargparse, and how they are put here."""
 
 
 def fail(message: str, error: Exception | None = None) -> NoReturn:
@@ -68,7 +81,8 @@ def run_function(parser: ToolParser, function: Callable[..., Any], arguments: li
         arguments: What follows the command's name.
         stopped: What to say when Ctrl-C or SIGTERM ends it.
     """
-    parsed = parser.parse_args(arguments)
+    with replacing_lists():
+        parsed = parser.parse_args(arguments)
     try:
         with raising_stopped():
             ready = parser.instantiate(parsed).as_dict()
@@ -96,13 +110,35 @@ def error_line(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and (died := WORKER.search(str(error))):
         how = f"was killed ({died[1]})" if died[1] else "died"
         return f"a data loader's worker process {how}, which happens where main memory runs out; lower data.num_workers or the batch size"
-    if isinstance(error, OSError) and error.errno is not None and not os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
+    if os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror}: {error.filename or 'while writing'}"
+    refusal = lightning_refusal(error)
+    return None if refusal is None else f"trainer: {in_one_line(refusal, 500)}"
+
+
+def lightning_refusal(error: BaseException | None) -> BaseException | None:
+    """The error by which Lightning refuses a setting: one that it raises itself; None where code fails within it.
+
+    Args:
+        error: What a command raised; what it stems from counts too.
+    """
+    library = sys.modules.get("lightning")
+    home = Path(str(library.__file__)).parent if library is not None else None
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        raised = bool(frames) and (frames[-1].line or "").startswith("raise ")
+        if type(error).__name__ == "MisconfigurationException" or (
+            raised and home in Path(frames[-1].filename).parents
+        ):
+            return error
+        error = error.__cause__ or error.__context__
     return None
 
 
 def one_line(message: str, error: Exception | None = None, parser: ArgumentParser | None = None) -> str:
-    """A parser's complaint in one line; an unknown loss or setting is answered with the known ones and the nearest.
+    """A parser's complaint in one line; an unknown setting is answered with the known ones and the nearest.
 
     Args:
         message: What the parser says.
@@ -113,24 +149,24 @@ def one_line(message: str, error: Exception | None = None, parser: ArgumentParse
     if mistake is not None:
         return str(mistake)
     text = " ".join(message.split())
-    unknown = re.search(r'key "loss".*?Expected a dot import path string: (\w+)$', text)
-    name = unknown[1] if unknown else ""
-    known = _losses()
-    if name and name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"losses: there is no loss '{name}'; {hint}known are {', '.join(known)}, or the dotted path of a class of yours"
-    setting = re.fullmatch(r"Option '(\w+)' is not accepted", text)
+    setting = re.fullmatch(r"Option '([\w.]+)' is not accepted|unrecognized arguments: (--[\w.-]+).*", text)
     if setting and parser is not None:
-        known = list(parser.get_defaults().keys())
-        near = get_close_matches(setting[1], known, n=1)
+        name, known = setting[1] or setting[2], [str(key) for key in parser.get_defaults().as_flat().__dict__]
+        near = get_close_matches(name.lstrip("-"), known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"there is no setting '{setting[1]}' here; {hint}known are {', '.join(known)}"
+        return f"{name}: there is no such setting; {hint}known are {', '.join(known)}"
     return (_misfit(text) or text)[:600]
 
 
 def _misfit(text: str) -> str | None:
     """What value fits none of the types that a setting may have; None if the complaint is another one."""
+    for pattern, line in FORMS:
+        if found := re.fullmatch(pattern, text):
+            return (
+                line.format(*found.groups())
+                .replace("<class 'int'>", "whole number")
+                .replace("<class 'float'>", "number")
+            )
     types = re.search(r"Union subtypes Subtypes: \[(.*?)\] Errors:", text)
     key, value = re.search(r'Parser key "([\w.]+)"', text), re.search(r".*Given value: (.*)$", text)
     if types is None or key is None or value is None:
@@ -138,13 +174,3 @@ def _misfit(text: str) -> str | None:
     kinds = re.sub(r"<class '([\w.]+)'>|NoneType", lambda match: match[1] or "null", types[1])
     kinds = re.sub(r"[\w.]+\.(\w+)", r"\1", kinds)
     return f"{key[1]}: expected one of {kinds}, got {value[1]}"
-
-
-def _losses() -> list[str]:
-    import lightning_embed.losses as losses
-
-    return sorted(
-        name
-        for name in losses.__all__
-        if isinstance(getattr(losses, name), type) and hasattr(getattr(losses, name), "check")
-    )

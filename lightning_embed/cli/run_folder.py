@@ -38,6 +38,8 @@ def _choose(base: Path, command: str, ckpt_path: str | None) -> Path:
     folder = _latest(base)
     if ckpt_path is not None and Path(ckpt_path).exists() and Path(ckpt_path).resolve().parent.name == "checkpoints":
         folder = Path(ckpt_path).parent.parent
+        if folder.name.startswith("version_"):  # a logger's, where Lightning writes a ModelCheckpoint without dirpath
+            folder = folder.parent.parent
     writable(folder, ELSEWHERE)
     if command == "fit" and (holder := claim(folder)):
         raise UserError(

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from lightning_embed.compat import datasets as our_datasets
+from lightning_embed.compat import jsonargparse as our_jsonargparse
 from lightning_embed.compat import lightning as our_lightning
 from lightning_embed.compat import mteb as our_mteb
 from lightning_embed.compat import peft as our_peft
@@ -371,3 +372,11 @@ def test_compat_loads_no_library_before_it_is_used() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_jsonargparse() -> None:
+    from jsonargparse import _loaders_dumpers, _typehints
+
+    need(_typehints, "adapt_typehints")
+    need(_loaders_dumpers, "yaml_load")
+    assert our_jsonargparse.load_yaml("lr: 1e-5") == {"lr": 1e-5}

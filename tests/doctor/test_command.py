@@ -24,6 +24,20 @@ def test_a_sound_job_is_told_so_and_nothing_is_left_behind(
     assert {file.name for file in tmp_path.iterdir()} == {"config.yaml"}
 
 
+def test_rows_that_are_skipped_leave_no_list_behind(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*toy_pairs(32), {"anchor": " ", "positive": "w1"}]
+    job["data"]["init_args"] |= {
+        "train": str(put(tmp_path / "bad.jsonl", rows)),
+        "on_bad_row": "skip",
+        "max_bad_share": 0.5,
+    }
+    monkeypatch.chdir(tmp_path)
+    run("doctor", job, tmp_path)
+    assert not list(tmp_path.rglob("bad_rows.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("trainer", "line"),
     [

@@ -1,0 +1,306 @@
+"""Why a configuration is refused: walks what was given along the types of the constructors, and names the first value that does not fit.
+
+jsonargparse decides what is accepted. This is asked when it has refused, for a line that a user can act on: its own messages name the
+innermost key without the ones around it, and types rather than what to write.
+"""
+
+import collections.abc
+import inspect
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_embed.cli.constructors import Arguments, arguments, class_named
+from lightning_embed.cli.names import SETTINGS, VALUES, here, nearest
+from lightning_embed.cli.words import Piece
+from lightning_embed.datamodules.sources import Source
+from lightning_embed.losses import LossTerm
+from lightning_embed.utils.configs import arguments_of
+
+PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+FORMS: dict[type, str] = {
+    Optimizer: "{class_path: AdamW, init_args: {lr: 0.001}}",
+    LRScheduler: "{class_path: WarmupSchedule, init_args: {warmup_steps: 500, decay: cosine}}",
+    Source: "a path or a source's settings, such as {path: pairs.jsonl}",
+    LossTerm: "a loss, such as Distillation or {loss: Distillation, weight: 2.0}",
+}
+"""How what a setting makes is written."""
+SPEC = ("class_path", "init_args", "dict_kwargs")
+GROUPS = ("trainer", "checkpoint", "last_checkpoint", "average", "report", "output")
+"""Sections of one class, which is not named."""
+KINDS = ("name", "type", "class", "_target_", "cls")
+"""Keys under which others name a class."""
+Found = Iterator[tuple[str, str]]
+"""Where, and what is wrong."""
+
+
+def diagnose(
+    pieces: Sequence[Piece], sections: Mapping[str, Any], places: Mapping[str, type], required: Sequence[str]
+) -> str | None:
+    """The first mistake in what was given, in one line; None where nothing is found.
+
+    Args:
+        pieces: What each --config and each option sets, in order.
+        sections: Top-level key -> its type.
+        places: Where settings may belong that are given in a wrong place: a path -> the class whose arguments are there.
+        required: Sections that must be given.
+    """
+    before: dict[str, Any] = {}
+    for piece in pieces:
+        if piece.flaw:
+            return f"{piece.where}{piece.flaw}"
+        if piece.words == (piece.where,) and not piece.where.startswith("-"):
+            return f"'{piece.where}': expected an option, such as --trainer.max_steps 100"
+        if not isinstance(piece.content, Mapping):
+            found = "nothing" if piece.content is None else f"a {type(piece.content).__name__}"
+            return f"{piece.where}: expected a configuration (model, data, trainer), got {found}"
+        who = "--" if piece.where.startswith("--") else f"{piece.where}: "
+        for name, value in piece.content.items():
+            if isinstance(value, str) and name in GROUPS and name in sections:
+                first = next(iter(arguments(sections[name]).types))
+                return f"{who}{name}: expected its settings by name, such as --{name}.{first}, got '{value}'"
+        for path, what in _names(piece.content, Arguments(dict(sections), (), False), "", before, places):
+            return f"{who}{path}: {what}"
+        before = merged(before, piece.content)
+    for name in required:
+        if name not in before:
+            return f"{name} is missing: a configuration has model, data and trainer; `fit --print_config` shows one"
+    for name, value in before.items():
+        for path, what in _missing(value, sections.get(name, Any), name):
+            return f"{path}: {what}"
+    return None
+
+
+def merged(before: Any, content: Any) -> Any:
+    """What is set after a later configuration, as jsonargparse has it.
+
+    Args:
+        before: What was set.
+        content: What comes on top.
+    """
+    if not isinstance(before, Mapping) or not isinstance(content, Mapping):
+        return content
+    if any(key in one for one in (before, content) for key in SPEC):
+        kind = content.get("class_path", before.get("class_path"))
+        inner = arguments_of(before) if kind == before.get("class_path", kind) else {}
+        return {"class_path": kind, "init_args": merged(inner, arguments_of(content))}
+    return {**before, **{key: merged(before.get(key), value) for key, value in content.items()}}
+
+
+def _names(given: Mapping[str, Any], known: Arguments, path: str, before: Any, places: Mapping[str, type]) -> Found:
+    """Checks arguments by name, then their values."""
+    before = before if isinstance(before, Mapping) else {}
+    for name, value in given.items():
+        where = f"{path}.{name}" if path else str(name)
+        if name in known.types:
+            yield from _value(value, known.types[name], where, before.get(name), places)
+        elif not known.open and name != "__path__":
+            yield where, _unknown(str(name), known.types, places)
+
+
+def _unknown(name: str, known: Mapping[str, Any], places: Mapping[str, type]) -> str:
+    near = here(name, known)
+    if near is None or name not in SETTINGS.get(near, ()):
+        for place, kind in places.items():
+            types_there = arguments(kind).types
+            other = next((one for one in types_there if name == one or name in SETTINGS.get(one, ())), None)
+            if other is not None and set(types_there) != set(known):
+                return f"there is no such setting here; it is {place}.{other}"
+    hint = f"did you mean {near}? " if near else ""
+    return f"there is no such setting; {hint}known are {', '.join(known)}"
+
+
+def _value(value: Any, hint: Any, path: str, before: Any, places: Mapping[str, type]) -> Found:
+    options = _options(hint)
+    if any(one in (Any, object) or isinstance(one, str) for one in options):
+        return
+    classes, callables = _classes(options)
+    if isinstance(value, Mapping):
+        inner = [get_args(one) for one in options if get_origin(one) in (dict, collections.abc.Mapping)]
+        if classes:
+            yield from _instance(value, classes, callables, path, before, places)
+        elif inner:
+            for key, item in value.items():
+                earlier = before.get(key) if isinstance(before, Mapping) else None
+                yield from _value(item, inner[0][1] if inner[0] else Any, f"{path}.{key}", earlier, places)
+        elif not any(one is dict for one in options):
+            yield path, _expected(options, value)
+    elif isinstance(value, list | tuple):
+        inner = [get_args(one) for one in options if _is_list(one)]
+        if not inner:
+            yield path, _expected(options, value)
+        for number, item in enumerate(value if inner and inner[0] else (), 1):
+            yield from _value(item, inner[0][0], f"{path}, item {number}", None, places)
+    else:
+        yield from _plain(value, options, classes, path)
+
+
+def _plain(value: Any, options: Sequence[Any], classes: tuple[type, ...], path: str) -> Found:
+    texts = () if isinstance(value, str) or not classes else (str, Path)  # a number is no path
+    if any(_fits(value, one) for one in options if one not in texts):
+        return
+    if isinstance(value, str) and classes and not any(one in FORMS for one in classes):
+        named = class_named(value, classes)
+        if isinstance(named, str):
+            yield path, named
+        return
+    if isinstance(value, str) and classes and not isinstance(class_named(value, classes), str):
+        return
+    yield path, _expected(options, value)
+
+
+def _fits(value: Any, option: Any) -> bool:
+    """Whether a plain value may be of a type; a type that is not known here takes anything."""
+    text = str(value)
+    if get_origin(option) is Literal:
+        return text in map(str, get_args(option))
+    if option is type(None):
+        return value is None
+    if option is bool:
+        return isinstance(value, bool) or text.lower() in ("true", "false", "yes", "no")
+    if option in (int, float):
+        if isinstance(value, bool):
+            return False
+        try:
+            return option(text) is not None
+        except ValueError:
+            return False
+    if option in (str, Path):
+        return isinstance(value, str | int | float) and not isinstance(value, bool)
+    known = get_origin(option) is not None or not isinstance(option, type)
+    return not known and option.__module__ in ("datetime", "pathlib", "os")
+
+
+def _instance(
+    value: Mapping[str, Any],
+    classes: tuple[type, ...],
+    callables: bool,
+    path: str,
+    before: Any,
+    places: Mapping[str, type],
+) -> Found:
+    earlier = before.get("class_path") if isinstance(before, Mapping) else before
+    if not isinstance(earlier, str) or isinstance(class_named(earlier, classes), str):
+        earlier = None
+    written = any(key in value for key in SPEC)
+    name = value.get("class_path", earlier)
+    if name is None and callables:
+        yield path, f"expected {_form(classes, value)}, got {_short(value)}"
+        return
+    kind: type | str = classes[0] if name is None else class_named(name, classes)
+    if isinstance(kind, str):
+        form = f"; e.g. {_form(classes)}" if any(one in FORMS for one in classes) else ""
+        yield f"{path}.class_path", (kind.partition("; known are ")[0] if form else kind) + form
+        return
+    known = arguments(kind, int(callables))
+    for key in value if written else ():
+        if key not in (*SPEC, "__path__"):
+            near = nearest(str(key), SPEC)
+            what = "it belongs under init_args, beside class_path" if key in known.types else f"did you mean {near}?"
+            fallback = f"beside class_path there is only init_args, for what {kind.__name__} takes"
+            yield f"{path}.{key}", what if near or key in known.types else fallback
+    given = value.get("init_args") if written else value
+    if isinstance(given, Mapping):
+        yield from _names(given, known, f"{path}.init_args" if written else path, arguments_of(before), places)
+
+
+def _missing(value: Any, hint: Any, path: str) -> Found:
+    """Arguments that a class needs and nothing gives."""
+    classes, callables = _classes(_options(hint))
+    inner = [get_args(one) for one in _options(hint) if get_origin(one) is dict]
+    if isinstance(value, list):
+        items = [get_args(one) for one in _options(hint) if _is_list(one)]
+        for number, item in enumerate(value if items and items[0] else (), 1):
+            yield from _missing(item, items[0][0], f"{path}, item {number}")
+    elif isinstance(value, Mapping) and classes:
+        kind = class_named(value["class_path"], classes) if value.get("class_path") else classes[0]
+        if isinstance(kind, str):
+            return
+        known, given = arguments(kind, int(callables)), arguments_of(value)
+        for name in known.required:
+            if name not in given:
+                yield path, f"{kind.__name__} needs {name}, which is not given"
+        for name, item in given.items():
+            yield from _missing(item, known.types.get(name, Any), f"{path}.{name}")
+    elif isinstance(value, Mapping) and inner and inner[0]:
+        for key, item in value.items():
+            yield from _missing(item, inner[0][1], f"{path}.{key}")
+
+
+def _options(hint: Any) -> list[Any]:
+    """The types of a union; a type alone otherwise."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return [inner for one in get_args(hint) for inner in _options(one)]
+    return [hint]
+
+
+def _classes(options: Sequence[Any]) -> tuple[tuple[type, ...], bool]:
+    """The classes whose instances are wanted, and whether the program makes them (a callable that returns one)."""
+    made = [get_args(one)[1] for one in options if get_origin(one) is collections.abc.Callable]
+    found = [inner for one in made or options for inner in _options(one)]
+    classes = [one for one in found if inspect.isclass(one) and get_origin(one) is None and _is_made(one)]
+    return tuple(classes), bool(made)
+
+
+def _is_made(kind: type) -> bool:
+    plain = kind in (*PLAIN, dict, list, tuple, set, object) or issubclass(kind, Tensor)
+    return not plain and kind.__module__ not in ("datetime", "pathlib", "os", "enum")
+
+
+def _is_list(option: Any) -> bool:
+    origins = (list, tuple, set, collections.abc.Iterable, collections.abc.Sequence)
+    return option in (list, tuple) or get_origin(option) in origins
+
+
+def _form(classes: tuple[type, ...], value: Any = None) -> str:
+    """How what is wanted is written, with the values that were given."""
+    base = next((one for one in FORMS if any(issubclass(kind, one) for kind in classes)), None)
+    if base is None:
+        return f"{{class_path: ..., init_args: {{...}}}} of {' or '.join(kind.__name__ for kind in classes)}"
+    if isinstance(value, Mapping):
+        named = next((value[key] for key in KINDS if isinstance(value.get(key), str)), None)
+        default = "AdamW" if base is Optimizer else "WarmupSchedule"
+        kept = {key: item for key, item in value.items() if key not in KINDS}
+        return _short({"class_path": named or default, "init_args": kept})
+    return FORMS[base]
+
+
+def _expected(options: Sequence[Any], value: Any) -> str:
+    classes, _ = _classes(options)
+    if any(issubclass(kind, base) for kind in classes for base in FORMS):
+        return f"expected {_form(classes)}, got {_short(value)}"
+    words: list[str] = []
+    choices: list[str] = []
+    for one in options:
+        if one in PLAIN:
+            words.append(PLAIN[one])
+        elif get_origin(one) is Literal:
+            choices += map(str, get_args(one))
+        elif get_origin(one) in (dict, collections.abc.Mapping) or one is dict:
+            inner = get_args(one)
+            form = FORMS.get(inner[1]) if inner and isinstance(inner[1], type) else None
+            words.append(f"a mapping of names to {form}" if form else "a mapping")
+        elif _is_list(one):
+            words.append("a list")
+    if choices:
+        words.insert(0, f"one of {', '.join(dict.fromkeys(choices))}")
+    if classes:
+        words.insert(0, _form(classes))
+    near = here(value, choices, VALUES) if isinstance(value, str) else None
+    return f"expected {' or '.join(dict.fromkeys(words))}, got {_short(value)}" + (
+        f"; did you mean {near}?" if near else ""
+    )
+
+
+def _short(value: Any) -> str:
+    """A value as YAML in one line."""
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) < 80 else f"'{value[:80]}...'"
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip().removesuffix("\n...")
+    return text if len(text) <= 160 else f"{text[:160]}..."
