@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import yaml
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -21,7 +21,9 @@ import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.defaults import TRAINER, trainer_defaults
+from lightning_embed.callbacks.model_summary import WeightsSummary
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
+from lightning_embed.callbacks.progress import StepProgress
 from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
@@ -118,8 +120,7 @@ class EmbedCLI(LightningCLI):
         defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
         # those of the checkpoints have settings, and so are made from them
         callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
-        if settings["enable_progress_bar"] is not False:
-            callbacks.append(RichProgressBar(leave=False))
+        callbacks += own_displays(settings)
         self.trainer_defaults = {"callbacks": callbacks}
         if settings.get("logger") is None:
             kwargs["logger"] = defaults["logger"] if self.command == "fit" else False
@@ -131,6 +132,11 @@ class EmbedCLI(LightningCLI):
         type(self).started = trainer
         watch(trainer)
         return trainer
+
+    def before_fit(self) -> None:
+        """Shows that the run is set up: the data are read, which may take minutes the first time."""
+        if isinstance(bar := self.trainer.progress_bar_callback, StepProgress):
+            bar.prepare("preparing the data")
 
 
 class JobCLI(EmbedCLI):
@@ -151,7 +157,27 @@ class JobCLI(EmbedCLI):
             parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)  # not used, but known to `fit`
 
 
-LOUD = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+def own_displays(settings: Any) -> list[L.Callback]:
+    """Our progress bar and summary of the weights, each unless it is switched off or the configuration brings another.
+
+    Args:
+        settings: `trainer`, with its callbacks made.
+    """
+    given = settings["callbacks"] or []
+    given = given if isinstance(given, list) else [given]
+    shown: list[L.Callback] = []
+    if settings["enable_progress_bar"] is not False and not any(isinstance(one, ProgressBar) for one in given):
+        shown.append(StepProgress())
+    if settings["enable_model_summary"] is not False and not any(isinstance(one, ModelSummary) for one in given):
+        shown.append(WeightsSummary())
+    return shown
+
+
+LOUD = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector",
+)
 """Loggers of Lightning's whose remarks are hidden."""
 
 

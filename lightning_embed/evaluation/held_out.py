@@ -11,6 +11,7 @@ from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.utils.activity import track
 
 
 def student_retrieval(student: TextEncoder, batches: Iterable[TokenBatch]) -> PairRetrieval:
@@ -22,7 +23,8 @@ def student_retrieval(student: TextEncoder, batches: Iterable[TokenBatch]) -> Pa
     """
     training = student.training
     student.eval()
-    found = _collect(batches, student.device, lambda batch: encode_columns(student, batch.student, [ANCHOR, POSITIVE]))
+    watched = track(batches, "scoring the student")
+    found = _collect(watched, student.device, lambda batch: encode_columns(student, batch.student, [ANCHOR, POSITIVE]))
     student.train(training)
     return found
 
@@ -38,7 +40,8 @@ def teacher_retrieval(
         device: Where to compare the vectors of a `StoredTeacher`, which has no device of its own.
     """
     place = teacher.device if isinstance(teacher, TextEncoder) else device
-    return _collect(batches, place, lambda batch: teacher_vectors(teacher, batch, [ANCHOR, POSITIVE]))
+    watched = track(batches, "scoring the teacher")
+    return _collect(watched, place, lambda batch: teacher_vectors(teacher, batch, [ANCHOR, POSITIVE]))
 
 
 def _collect(

@@ -8,7 +8,8 @@ import pytest
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.reports.curves import plot_training, read_curves
-from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
+from lightning_embed.evaluation.reports.names import metric_title
+from lightning_embed.evaluation.reports.plots import plot_grid, png
 
 ROWS = [
     GridRow(32, "float32", 128, {"ndcg@10": 0.60}),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.reports.names import metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,16 +67,6 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
     """
     spare = iter(_SPARE * (1 + len(names) // len(_SPARE)))
     return {name: COLOURS[name] if name in COLOURS else next(spare) for name in names}
-
-
-def metric_title(metric: str) -> str:
-    """How a metric is written for people: `val/ndcg@10` as nDCG@10.
-
-    Args:
-        metric: Its name or column.
-    """
-    kind, _, cutoff = metric.rpartition("/")[2].partition("@")
-    return {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall"}.get(kind, kind) + (f"@{cutoff}" if cutoff else "")
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
