@@ -47,7 +47,7 @@ class _Page:
         self.console.print(drawn)
 
     def words(self, text: str) -> None:
-        self.line(text, "dim")
+        self.console.print(Text(text, style="dim"))
 
     def source(self, source: SourceFacts) -> None:
         self.line(f"{source.split} source '{source.title}': {plural(source.rows, 'row')}, {source.task}", "bold")
