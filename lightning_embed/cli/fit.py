@@ -15,6 +15,7 @@ import lightning.pytorch as L
 import yaml
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
@@ -115,15 +116,16 @@ class EmbedCLI(LightningCLI):
             require_training_state(Path(path))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer with loggers in the run's folder, unless the configuration names its own."""
+        """A trainer with loggers in the run's folder, and those that the configuration names."""
         settings = self.config_init.get(self.command, self.config_init).trainer
         defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
         # those of the checkpoints have settings, and so are made from them
         callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
         callbacks += own_displays(settings)
         self.trainer_defaults = {"callbacks": callbacks}
-        if settings.get("logger") is None:
-            kwargs["logger"] = defaults["logger"] if self.command == "fit" else False
+        kwargs["logger"] = settings.get("logger") or False
+        if self.command == "fit":
+            kwargs["logger"] = loggers(settings.get("logger"), defaults["logger"])
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
             (trainer.strategy.checkpoint_io,) = defaults["plugins"]
@@ -155,6 +157,22 @@ class JobCLI(EmbedCLI):
         super().add_arguments_to_parser(parser)
         for name in ("ckpt_path", "weights_only"):
             parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)  # not used, but known to `fit`
+
+
+def loggers(given: Any, own: list[Any]) -> Any:
+    """The loggers of a fit: those of the configuration, and beside them our CSV file, from which training.png is drawn.
+
+    Args:
+        given: trainer.logger: None or true for ours, false for none at all, else a logger or some.
+        own: Ours, the CSV file first.
+    """
+    if given is None or given is True:
+        return own
+    if given is False:
+        return False
+    theirs = given if isinstance(given, list) else [given]
+    places = [Path(one.root_dir).resolve() for one in theirs if isinstance(one, CSVLogger)]
+    return theirs if Path(own[0].root_dir).resolve() in places else [*theirs, own[0]]
 
 
 def own_displays(settings: Any) -> list[L.Callback]:
