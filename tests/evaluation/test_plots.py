@@ -8,7 +8,7 @@ import pytest
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.reports.curves import plot_training, read_curves
-from lightning_embed.evaluation.reports.names import metric_title
+from lightning_embed.evaluation.reports.names import metric_title, score_text
 from lightning_embed.evaluation.reports.plots import plot_grid, png
 
 ROWS = [
@@ -150,3 +150,9 @@ def test_metric_titles() -> None:
         "nDCG@10",
         "V-measure",
     ]
+
+
+def test_scores_are_times_100_and_other_values_as_they_are() -> None:
+    assert score_text("val/docs/ndcg@10", 0.7797) == "nDCG@10 78.0"
+    assert score_text("grid/STSBenchmark/128/int8", 0.5) == "STSBenchmark 50.0"
+    assert score_text("val/loss", 0.123456) == "val/loss 0.1235"

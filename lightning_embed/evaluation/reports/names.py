@@ -2,6 +2,8 @@
 
 import re
 
+from lightning_embed.utils.formatting import one_line
+
 _NAMES = {
     "ndcg": "nDCG",
     "mrr": "MRR",
@@ -42,13 +44,15 @@ def points(score: float) -> str:
 
 
 def score_text(metric: str, value: float) -> str:
-    """A metric and its value for people: `nDCG@10 78.0`; one that is no known score as it is.
+    """A metric and its value for people: `nDCG@10 78.0`; a task of a grid by its name; one that is no known score as it is.
 
     Args:
         metric: Its name or column.
         value: As it was logged.
     """
-    known = _parts(metric)[0] in _NAMES or metric.startswith("grid/")
+    if metric.startswith("grid/"):  # grid/TASK/DIM/PRECISION
+        return f"{one_line(metric.split('/')[1], 16)} {points(value)}"
+    known = _parts(metric)[0] in _NAMES
     return f"{metric_title(metric)} {points(value)}" if known else f"{metric} {value:.4g}"
 
 
