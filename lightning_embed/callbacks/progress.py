@@ -38,6 +38,7 @@ class StepProgress(ProgressBar):
         self._pace = Pace()
         self._total: int | None = None
         self._shown_at, self._batches = -1, 0
+        self._loss: float | None = None
 
     def disable(self) -> None:
         """Shows nothing from now on."""
@@ -64,7 +65,7 @@ class StepProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes where the run begins or resumes."""
-        self._total, self._shown_at = run_steps(trainer), -1
+        self._total, self._shown_at, self._loss = run_steps(trainer), -1, None
         self._pace = Pace(trainer.global_step)
 
     def on_train_batch_start(
@@ -79,7 +80,7 @@ class StepProgress(ProgressBar):
         """Counts the rows, and shows how far the run is if that is due."""
         rows = len(batch) if hasattr(batch, "__len__") else 0
         self._pace.add(rows * trainer.world_size, trainer.global_step)
-        if self._line.due():
+        if self._enabled and self._line.due():
             self._show(trainer, _loss_of(outputs, trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -102,6 +103,7 @@ class StepProgress(ProgressBar):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows the score, and lets the clock run again."""
         self._pace.resume()
+        _ = trainer.callback_metrics  # on every rank, since Lightning may take their mean
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._show(trainer)
         else:
@@ -149,6 +151,7 @@ class StepProgress(ProgressBar):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows the last step, unless its line is there already, and removes the bar, so that the report can be read."""
+        _ = trainer.callback_metrics  # on every rank
         if self._shown_at != trainer.global_step:
             self._show(trainer)
         self._line.close()
@@ -173,7 +176,9 @@ class StepProgress(ProgressBar):
         if not self._enabled:
             return
         metrics = trainer.callback_metrics
-        loss = float(metrics[LOSS]) if LOSS in metrics else loss
+        if LOSS in metrics:
+            loss = float(metrics[LOSS])
+        self._loss = loss = self._loss if loss is None else loss
         left = self._left(trainer)
         parts = [
             "" if loss is None else f"loss {loss:.4g}",
