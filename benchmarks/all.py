@@ -26,6 +26,7 @@ import training
 from common import DOCS, MODEL, Ratio, machine, table
 
 import losses
+from lightning_embed.evaluation.reports.plots import figure_style, png
 
 MARK = ("<!-- {} -->", "<!-- /{} -->")
 Measured = dict[str, Any]
@@ -94,20 +95,28 @@ def bars(rows: list[Ratio], file: Path) -> None:
         rows: What was measured.
         file: A .png file.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    drawing, axis = plt.subplots(figsize=(9, 0.5 * len(rows) + 1), layout="constrained")
-    names = [row.work for row in rows][::-1]
-    shown = axis.barh(names, [row.time for row in rows][::-1], color="#1f5fa8")
-    axis.bar_label(shown, fmt="%.1f", padding=3)
-    axis.axvline(1, color="grey", linewidth=1)
-    axis.margins(x=0.1)
-    axis.set_xlabel("times as fast as sentence-transformers, or as what the name says")
-    drawing.savefig(file, dpi=130)
-    plt.close(drawing)
+    rows = rows[::-1]
+    with figure_style():
+        drawing = Figure(figsize=(9, 0.42 * len(rows) + 1.3), layout="constrained")
+        axis = drawing.subplots()
+        drawn = axis.barh(
+            [row.work for row in rows], [row.time for row in rows], height=0.62, color=growth.COLOURS["ours"]
+        )
+        axis.bar_label(drawn, fmt="%.3g", padding=4, weight="bold", color=growth.COLOURS["ours"])
+        axis.axvline(1, color=growth.COLOURS["sentence-transformers"], lw=1.4, ls=(0, (5, 3)))
+        axis.margins(x=0.08, y=0.03)
+        axis.grid(axis="y", visible=False)
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        title = "Times as fast as sentence-transformers, or as what the name says"
+        drawing.suptitle(title, x=0.01, ha="left", size=12.5, weight="bold")
+        drawing.get_layout_engine().set(h_pad=0.12)
+        axis.set_xlabel("times as fast (dashed: equally fast)")
+    file.write_bytes(png(drawing))
 
 
 def put(document: Path, name: str, text: str) -> None:

@@ -14,6 +14,11 @@ from typing import Any
 
 from training import INFONCE, Job, compare
 
+from lightning_embed.evaluation.reports.plots import COLOURS as OF_MODELS
+from lightning_embed.evaluation.reports.plots import FAINT, figure_style, label_ends, png
+
+COLOURS = {"ours": OF_MODELS["student after"], "sentence-transformers": OF_MODELS["student before"]}
+
 SIZES = (1, 4, 16)
 
 
@@ -72,35 +77,44 @@ def figure(found: list[dict[str, Any]], file: Path) -> None:
         found: What `rows` gave.
         file: A .png file.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    names = {"batch": "Texts of a batch", "length": "Length of the texts", "rows": "Rows of the corpus"}
+    with figure_style():
+        drawing = Figure(figsize=(9, 3.6))
+        axes = drawing.subplots(1, len(names), sharey=True)
+        drawing.subplots_adjust(left=0.075, right=0.785, bottom=0.16, top=0.875, wspace=0.12)
+        for axis, (what, name) in zip(axes, names.items(), strict=True):
+            _panel(axis, [row for row in found if row["grows"] == what])
+            axis.set_title(name)
+            axis.set_xlabel("times as many")
+            axis.tick_params(axis="y", left=axis is axes[0])
+        axes[1].set_xlabel("times as long")
+        axes[0].set_ylabel("seconds a step")
+        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
+        last = {arm: [row for row in found if row["grows"] == "rows" and row["arm"] == arm][-1] for arm in COLOURS}
+        first = next(row for row in found if row["grows"] == "rows" and row["arm"] == "ours")
+        ends = [(arm, COLOURS[arm], float(row["times"]), row["seconds"]) for arm, row in last.items()]
+        straight = first["seconds"] * last["ours"]["tokens"] / first["tokens"]
+        label_ends(axes[-1], [*ends, ("as the tokens", FAINT, float(last["ours"]["times"]), straight)])
+    file.write_bytes(png(drawing))
 
-    names = {"batch": "texts of a batch", "length": "length of the texts", "rows": "rows of the corpus"}
-    drawing, axes = plt.subplots(1, len(names), figsize=(10, 3.4), sharey=True, layout="constrained")
-    for axis, (what, name) in zip(axes, names.items(), strict=True):
-        for arm, colour in (("ours", "#1f5fa8"), ("sentence-transformers", "#c2571a")):
-            points = [(r["times"], r["seconds"], r["tokens"]) for r in found if r["grows"] == what and r["arm"] == arm]
-            times, seconds, tokens = zip(*points, strict=True)
-            axis.plot(times, seconds, "o-", color=colour, label=arm)
-            if arm == "ours":
-                axis.plot(
-                    times,
-                    [seconds[0] * t / tokens[0] for t in tokens],
-                    ":",
-                    color="grey",
-                    label="in proportion to tokens",
-                )
-        axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
-        axis.set_xlabel(f"{name}, times")
-        axis.set_xticks(times, [str(t) for t in times])
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("seconds a step")
-    axes[0].legend(fontsize=8)
-    drawing.savefig(file, dpi=130)
-    plt.close(drawing)
+
+def _panel(axis: Any, found: list[dict[str, Any]]) -> None:
+    """One thing that grows: a line for each side, and a dashed one in proportion to the tokens."""
+    for arm, colour in COLOURS.items():
+        points = [(row["times"], row["seconds"], row["tokens"]) for row in found if row["arm"] == arm]
+        times, seconds, tokens = zip(*points, strict=True)
+        if arm == "ours":
+            straight = [seconds[0] * count / tokens[0] for count in tokens]
+            axis.plot(times, straight, color=FAINT, lw=1.4, ls=(0, (5, 3)))
+        axis.plot(times, seconds, color=colour, lw=2.2, marker="o", ms=6, mec="white", mew=0.8)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(times, [str(number) for number in times])
+    axis.minorticks_off()
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ ARROWS = {
     "evaluation": "errors utils compat distributed batch encoders datamodules checkpoints",
     "export": "errors utils compat heads encoders checkpoints evaluation",
     "module": "errors utils compat schedulers heads batch losses tokenizer encoders training checkpoints evaluation",
-    "callbacks": "errors utils compat distributed heads batch encoders datamodules checkpoints evaluation export module",
+    # training: how many steps a run has
+    "callbacks": "errors utils compat distributed heads batch encoders datamodules training checkpoints evaluation export module",
     "caching": "errors utils compat encoders datamodules module",
     "doctor": "errors utils compat batch losses tokenizer encoders datamodules training module callbacks",
     "recipe": "errors utils encoders datamodules evaluation export",

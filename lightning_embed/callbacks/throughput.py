@@ -69,7 +69,7 @@ class Throughput(L.Callback):
             peak = max_over_ranks(peak_bytes(pl_module.device), pl_module.device) / 1e9
             for logger in trainer.loggers:
                 logger.log_metrics({"memory/peak_gb": peak}, step=trainer.global_step - 1)
-            note(f"the first step is done; until now at most {peak:.2f} GB of memory were taken on a device")
+            note(f"memory up to the end of the first step: at most {peak:.2f} GB a device")
         if not isinstance(batch, TokenBatch):
             return
         self.rows, self.tokens, self.steps = self.rows + len(batch), self.tokens + batch.token_count, self.steps + 1

@@ -14,15 +14,18 @@ from typing import Any
 
 import lightning.pytorch as L
 import yaml
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.defaults import TRAINER, trainer_defaults
+from lightning_embed.callbacks.model_summary import WeightsSummary
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
+from lightning_embed.callbacks.progress import StepProgress
 from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
@@ -38,7 +41,6 @@ from lightning_embed.cli.trainer import (
     keep_checkpoints_together,
     leave_report_out,
     missing_device,
-    progress_bar,
 )
 from lightning_embed.cli.words import Piece, names_data, pieces
 from lightning_embed.compat.jsonargparse import replacing_lists
@@ -156,15 +158,16 @@ class EmbedCLI(LightningCLI):
             require_training_state(Path(path))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer with loggers in the run's folder, unless the configuration names its own."""
+        """A trainer with loggers in the run's folder, and those that the configuration names."""
         settings = self.config_init.get(self.command, self.config_init).trainer
         defaults = trainer_defaults(settings["default_root_dir"] or "runs/run")
         # those of the checkpoints have settings, and so are made from them
         callbacks = [one for one in defaults["callbacks"] if not isinstance(one, Checkpoint)]
-        callbacks += progress_bar(settings["callbacks"], settings["enable_progress_bar"])
+        callbacks += own_displays(settings)
         self.trainer_defaults = {"callbacks": callbacks}
-        if settings.get("logger") is None:
-            kwargs["logger"] = defaults["logger"] if self.command == "fit" else False
+        kwargs["logger"] = settings.get("logger") or False
+        if self.command == "fit":
+            kwargs["logger"] = loggers(settings.get("logger"), defaults["logger"])
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
             (trainer.strategy.checkpoint_io,) = defaults["plugins"]
@@ -177,6 +180,11 @@ class EmbedCLI(LightningCLI):
         type(self).started = trainer
         watch(trainer)
         return trainer
+
+    def before_fit(self) -> None:
+        """Shows that the run is set up: the data are read, which may take minutes the first time."""
+        if isinstance(bar := self.trainer.progress_bar_callback, StepProgress):
+            bar.prepare("preparing the data")
 
 
 class JobCLI(EmbedCLI):
@@ -205,7 +213,43 @@ class JobCLI(EmbedCLI):
             parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)  # not used, but known to `fit`
 
 
-LOUD = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+def loggers(given: Any, own: list[Any]) -> Any:
+    """The loggers of a fit: those of the configuration, and beside them our CSV file, from which training.png is drawn.
+
+    Args:
+        given: trainer.logger: None or true for ours, false for none at all, else a logger or some.
+        own: Ours, the CSV file first.
+    """
+    if given is None or given is True:
+        return own
+    if given is False:
+        return False
+    theirs = given if isinstance(given, list) else [given]
+    places = [Path(one.root_dir).resolve() for one in theirs if isinstance(one, CSVLogger)]
+    return theirs if Path(own[0].root_dir).resolve() in places else [*theirs, own[0]]
+
+
+def own_displays(settings: Any) -> list[L.Callback]:
+    """Our progress bar and summary of the weights, each unless it is switched off or the configuration brings another.
+
+    Args:
+        settings: `trainer`, with its callbacks made.
+    """
+    given = settings["callbacks"] or []
+    given = given if isinstance(given, list) else [given]
+    shown: list[L.Callback] = []
+    if settings["enable_progress_bar"] is not False and not any(isinstance(one, ProgressBar) for one in given):
+        shown.append(StepProgress())
+    if settings["enable_model_summary"] is not False and not any(isinstance(one, ModelSummary) for one in given):
+        shown.append(WeightsSummary())
+    return shown
+
+
+LOUD = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector",
+)
 """Loggers of Lightning's whose remarks are hidden."""
 
 

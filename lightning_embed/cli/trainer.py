@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_embed.callbacks.report import Report
 from lightning_embed.datamodules import EmbeddingDataModule
@@ -54,19 +54,6 @@ def missing_device(accelerator: Any) -> str | None:
     if any(AcceleratorRegistry.get(name).is_available() for name in names if name in known):
         return None
     return f"trainer.accelerator {accelerator}: torch finds no such device on this machine; take auto or cpu"
-
-
-def progress_bar(callbacks: Any, enabled: bool | None) -> list[L.Callback]:
-    """The progress bar of a run: none if it is turned off, or if the callbacks have one.
-
-    Args:
-        callbacks: trainer.callbacks: None, one or several.
-        enabled: trainer.enable_progress_bar.
-    """
-    given = callbacks if isinstance(callbacks, list) else [callbacks]
-    if enabled is False or any(isinstance(one, ProgressBar) for one in given):
-        return []
-    return [RichProgressBar(leave=False)]
 
 
 def keep_checkpoints_together(callbacks: Sequence[L.Callback], folder: Path) -> None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, RoleFacts, SourceFacts, StoreFacts
 from lightning_embed.doctor.memory_model import Memory
-from lightning_embed.utils.formatting import bars, one_line, share, size
+from lightning_embed.utils.formatting import about, bars, one_line, plural, print_words, share, size
 
 WIDTH = 80
 
@@ -34,7 +34,7 @@ class _Page:
         self.console = console
 
     def line(self, text: str = "", style: str = "") -> None:
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        print_words(self.console, text, style)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
         """A table whose first columns are of words."""
@@ -50,15 +50,15 @@ class _Page:
         self.console.print(Text(text, style="dim"))
 
     def source(self, source: SourceFacts) -> None:
-        self.line(f"{source.split} source '{source.title}': {source.rows:,} rows, {source.task}", "bold")
+        self.line(f"{source.split} source '{source.title}': {plural(source.rows, 'row')}, {source.task}", "bold")
         files = ", ".join(source.files[:3]) + (f" and {len(source.files) - 3} more" if source.files[3:] else "")
         self.line(f"read from {files}")
         if source.left_out:
-            self.line(f"left out: {source.left_out:,} rows that cannot be used")
+            self.line(f"left out: {plural(source.left_out, 'row')} that cannot be used")
         for why, count in source.not_taken.items():
-            self.line(f"left out: {count:,} rows that {why}")
+            self.line(f"left out: {plural(count, 'row')} that {why}")
         if source.without_negatives:
-            self.line(f"without a negative: {source.without_negatives:,} rows")
+            self.line(f"without a negative: {plural(source.without_negatives, 'row')}")
         looked_at = f"; a sample of {source.sampled:,} rows, spread over all" if source.sampled < source.rows else ""
         self.line(f"tokens of the texts, which are cut at {source.roles[0].max_length:,}{looked_at}")
         header = ["role", "column", "1 … max", "min", "median", "95 %", "max", "cut", "lost"]
@@ -69,7 +69,7 @@ class _Page:
             self.line("columns without a role: " + ", ".join(map(repr, source.unused)))
         self.line("prompts: " + ", ".join(_prompt(role) for role in source.roles))
         for role in source.roles:
-            head = f"{role.role}, {role.example_tokens:,} tokens: "
+            head = f"{role.role}, {plural(role.example_tokens, 'token')}: "
             self.line(f"{head}'{one_line(role.example, max(WIDTH, self.console.width) - len(head) - 2)}'")
         self.line(_repeats(source))
         if source.classes:
@@ -78,7 +78,7 @@ class _Page:
 
     def batches(self, found: Diagnosis) -> None:
         run = (
-            f"{found.steps:,} steps, {found.steps / found.steps_per_epoch:.2g} epochs"
+            f"{plural(found.steps, 'step')}, {about(found.steps / found.steps_per_epoch)} epochs"
             if found.steps
             else "no end is set"
         )
@@ -86,7 +86,7 @@ class _Page:
         self.line(f"steps per epoch: {found.steps_per_epoch:,}; the run: {run}{ranks}", "bold")
         if found.first_validation is not None:
             at_end = " (the end of the run)" if found.first_validation == found.steps else ""
-            self.line(f"first validation: after {found.first_validation:,} steps{at_end}")
+            self.line(f"first validation: after {plural(found.first_validation, 'step')}{at_end}")
         trained = list(zip(found.sources, found.batches, strict=False))
         header = ["source", "batch", "steps/epoch", "in the run", "reads", "padding", "in chunks"]
         self.table(header, [_steps(source, batch) for source, batch in trained], left=1)
@@ -147,19 +147,19 @@ def _prompt(role: RoleFacts) -> str:
 def _steps(source: SourceFacts, batch: BatchFacts) -> list[str]:
     numbers = [f"{n:,}" for n in (batch.batch_size, batch.steps, batch.turns)]
     reads = batch.turns * min(batch.batch_size, source.rows) / source.rows
-    return [source.title, *numbers, f"{reads:.2g}", share(batch.padding_before), share(batch.padding_after)]
+    return [source.title, *numbers, about(reads), share(batch.padding_before), share(batch.padding_after)]
 
 
 def _repeats(source: SourceFacts) -> str:
     repeats = source.repeats
-    named = {
-        "rows": repeats.row,
-        "anchors": repeats.anchor,
-        "positives": repeats.positive,
-        "rows with the anchor as the positive": repeats.own,
-        "rows with their own text as a negative": repeats.false_negative,
-    }
-    said = ", ".join(f"{count:,} {what}" for what, count in named.items() if count) or "none"
+    named = [
+        (repeats.row, "row", ""),
+        (repeats.anchor, "anchor", ""),
+        (repeats.positive, "positive", ""),
+        (repeats.own, "row", " with the anchor as the positive"),
+        (repeats.false_negative, "row", " with a negative that is the row's own text"),
+    ]
+    said = ", ".join(plural(count, what) + more for count, what, more in named if count) or "none"
     return f"duplicates: {said}" + (f" (among {repeats.rows:,} rows)" if repeats.rows < source.rows else "")
 
 

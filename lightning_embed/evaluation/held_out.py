@@ -12,6 +12,7 @@ from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.utils.activity import track
 
 
 def student_scores(
@@ -26,8 +27,9 @@ def student_scores(
     """
     training = student.training
     student.eval()
+    watched = track(batches, "scoring the student")
     found = _collect(
-        BySource(choose), batches, student.device, lambda batch, roles: encode_columns(student, batch.student, roles)
+        BySource(choose), watched, student.device, lambda batch, roles: encode_columns(student, batch.student, roles)
     )
     student.train(training)
     return found
@@ -48,7 +50,8 @@ def teacher_scores(
         choose: As for `BySource`.
     """
     place = teacher.device if isinstance(teacher, TextEncoder) else device
-    return _collect(BySource(choose), batches, place, lambda batch, roles: teacher_vectors(teacher, batch, roles))
+    watched = track(batches, "scoring the teacher")
+    return _collect(BySource(choose), watched, place, lambda batch, roles: teacher_vectors(teacher, batch, roles))
 
 
 def _collect(

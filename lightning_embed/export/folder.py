@@ -15,6 +15,7 @@ from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
+from lightning_embed.utils.activity import activity
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet
 
@@ -133,7 +134,9 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999, or length not 1).
     """
     encoder = as_exported(encoder)
-    return verify_folder(folder, texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")})
+    with activity("checking the exported model in a new process"):
+        expected = {role: encoder.encode(texts, role).numpy() for role in ("query", "document")}
+        return verify_folder(folder, texts, expected)
 
 
 def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]) -> float:

@@ -11,7 +11,7 @@ from lightning_embed.distributed.tensors import shard_like, unshard
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.heads.pooling import normalize
 from lightning_embed.heads.projection import Projection, orthogonal_map
-from lightning_embed.utils.notes import note
+from lightning_embed.utils.activity import activity
 
 TEXTS_PER_ENTRY = 4
 """Texts that ψ is fitted to, for each entry of the vectors that it maps: with fewer it fits those texts and not others."""
@@ -31,8 +31,8 @@ def fit_projection(
         from_rank_0: Gives every rank the tensor of rank 0.
     """
     texts = TEXTS_PER_ENTRY * projection.weight.shape[1]
-    note(f"projection: fitted to the first {texts:,} texts before the first step (projection.start)")
-    weight = orthogonal_map(unshard(cross_products(projection, pairs, texts)), unshard(projection.weight))
+    with activity(f"fitting the projection to the first {texts:,} texts (projection.start)"):
+        weight = orthogonal_map(unshard(cross_products(projection, pairs, texts)), unshard(projection.weight))
     found = {"weight": from_rank_0(weight), "bias": torch.zeros(len(weight))}
     own = projection.state_dict()
     projection.load_state_dict({name: shard_like(value, own[name]) for name, value in found.items()})

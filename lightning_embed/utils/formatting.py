@@ -1,6 +1,12 @@
-"""Numbers and texts as the doctor writes them."""
+"""Numbers and texts as people read them."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -63,3 +69,48 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a clock shows them: `0:48`, `12:05`, `2:10:00`, and days from two of them on.
+
+    Args:
+        seconds: How many.
+    """
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def plural(count: int, thing: str) -> str:
+    """A count and what is counted: `1 anchor`, `1,000 anchors`.
+
+    Args:
+        count: How many.
+        thing: One of them.
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def about(number: float) -> str:
+    """A number of two digits or more, without an exponent: `0.25`, `1.7`, `17`, `1,667`.
+
+    Args:
+        number: From 0 on.
+    """
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def print_words(console: Console, text: str, style: str = "") -> None:
+    """Prints a sentence: on a terminal broken between words, elsewhere in one line.
+
+    Args:
+        console: Where to.
+        text: Without line breaks.
+        style: As rich has it.
+    """
+    from rich.text import Text
+
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)

@@ -244,4 +244,4 @@ def test_every_kind_of_source_is_read(job: dict[str, Any], tmp_path: Path, capsy
     assert [by_title["several"]["roles"][1][key] for key in ("least", "most")] == [6, 7]
     assert (by_title["bad"]["rows"], by_title["bad"]["left_out"]) == (300, 1)
     assert len(everything["batches"]) == 5 and everything["batches"][1]["documents"] == 47
-    assert "left out: 1 rows" in capsys.readouterr().out
+    assert "left out: 1 row that" in capsys.readouterr().out

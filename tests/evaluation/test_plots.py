@@ -8,7 +8,8 @@ import pytest
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.reports.curves import plot_training, read_curves
-from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
+from lightning_embed.evaluation.reports.names import metric_title, score_text
+from lightning_embed.evaluation.reports.plots import plot_grid, png
 
 ROWS = [
     GridRow(32, "float32", 128, {"ndcg@10": 0.60}),
@@ -34,6 +35,13 @@ def texts(figure) -> set[str]:
 def test_the_strong_line_leaves_out_what_fewer_bytes_beat() -> None:
     figure = plot_grid({"student after": ROWS})
     assert lines(figure, 2.4) == [[(4, 0.40), (32, 0.59), (128, 0.60)]]
+
+
+def test_the_markers_of_the_strong_line_say_their_dims_and_the_axis_is_times_100() -> None:
+    axes = plot_grid({"student after": ROWS}).axes[0]
+    named = [(text.get_text(), text.xy) for text in axes.texts if text.get_text().isdigit()]
+    assert sorted(named) == [("32", (4, 0.40)), ("32", (32, 0.59)), ("32", (128, 0.60))]
+    assert axes.yaxis.get_major_formatter()(0.6) == "60" and "times 100" in axes.get_title(loc="left")
 
 
 def test_every_model_has_one_strong_line_and_its_name_beside_it() -> None:
@@ -91,6 +99,19 @@ def test_losses_and_validation_have_a_panel_each_and_the_teacher_a_line(tmp_path
     assert [list(line.get_ydata()) for line in dashed] == [[0.75, 0.75]]
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_one_logged_step_is_one_tick(tmp_path: Path, validated: bool) -> None:
+    text = "step,train/loss,val/ndcg@10\n9,1.0,\n" + ("9,,0.5\n" if validated else "")
+    for axes in plot_training(metrics(tmp_path, text)).axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [9]
+
+
+def test_both_panels_have_the_same_steps(tmp_path: Path) -> None:
+    losses, scores = plot_training(metrics(tmp_path, CSV)).axes
+    assert losses.get_xlim() == scores.get_xlim() and losses.get_xlim()[1] >= 15
+
+
 def test_a_run_without_validation_has_one_panel(tmp_path: Path) -> None:
     figure = plot_training(metrics(tmp_path, "step,train/loss\n0,-1.0\n1,-2.0\n"))
     assert len(figure.axes) == 1
@@ -117,9 +138,21 @@ def test_a_missing_metrics_file_is_an_error_that_names_it(tmp_path: Path) -> Non
 
 
 def test_metric_titles() -> None:
-    assert [metric_title(m) for m in ("val/ndcg@10", "mrr@5", "recall@1", "loss")] == [
+    assert [
+        metric_title(m)
+        for m in ("val/ndcg@10", "mrr@5", "recall@1", "loss", "ndcg_at_10", "val/docs/ndcg@10", "v_measure")
+    ] == [
         "nDCG@10",
         "MRR@5",
         "Recall@1",
         "loss",
+        "nDCG@10",
+        "nDCG@10",
+        "V-measure",
     ]
+
+
+def test_scores_are_times_100_and_other_values_as_they_are() -> None:
+    assert score_text("val/docs/ndcg@10", 0.7797) == "nDCG@10 78.0"
+    assert score_text("grid/STSBenchmark/128/int8", 0.5) == "STSBenchmark 50.0"
+    assert score_text("val/loss", 0.123456) == "val/loss 0.1235"

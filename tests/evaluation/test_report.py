@@ -43,23 +43,23 @@ FULL = Report(
 )
 
 
-def printed(report: Report) -> list[str]:
+def printed(report: Report, width: int = 100, terminal: bool = False) -> list[str]:
     out = StringIO()
-    print_report(report, Console(file=out, width=100, color_system=None))
+    print_report(report, Console(file=out, width=width, color_system=None, force_terminal=terminal))
     return out.getvalue().splitlines()
 
 
 def test_the_headline_compares_with_the_teacher_and_with_the_start() -> None:
     assert headline(FULL) == (
         "The student keeps 96.1 % of the teacher's nDCG@10 at 2.1x its speed and 0.076 of its size. "
-        "Training took the student's nDCG@10 from 0.500 to 0.769 (+53.8 %)."
+        "Training took the student's nDCG@10 from 50.0 to 76.9 (+53.8 %)."
     )
 
 
 def test_the_headline_leaves_out_what_is_not_known() -> None:
     bare = replace(AFTER, texts_per_second=None, size_bytes=None)
     assert headline(Report([TEACHER, bare])) == "The student keeps 96.1 % of the teacher's nDCG@10."
-    assert headline(Report([AFTER])) == "The student's nDCG@10 is 0.769."
+    assert headline(Report([AFTER])) == "The student's nDCG@10 is 76.9."
     assert headline(Report([BEFORE, AFTER])).startswith("Training took")
     assert headline(Report([replace(AFTER, grid=[])])) == "No nDCG@10 of a trained student was measured."
     assert "reaches 104.1 %" in headline(Report([replace(TEACHER, grid=AFTER.grid), replace(AFTER, grid=TEACHER.grid)]))
@@ -68,14 +68,14 @@ def test_the_headline_leaves_out_what_is_not_known() -> None:
 def test_the_models_table_leaves_out_columns_that_nobody_fills() -> None:
     header, rows = models_table(Report([ModelReport("student after", dim=64, grid=AFTER.grid)]))
     assert header == ["model", "dims", "nDCG@10", "MRR@10"]
-    assert rows == [["student after", "64", "0.7688", "0.6919"]]
+    assert rows == [["student after", "64", "76.9", "69.2"]]
 
 
 def test_the_grid_table_tells_the_change_against_full_precision() -> None:
     header, rows = grid_table(BEFORE, "ndcg@10")
     assert header[0] == "dims" and len(header) == 5
-    assert rows[0][:4] == ["64", "0.5000", "0.4950 (−1.0 %)", "0.4000 (−20.0 %)"]
-    assert rows[1][1] == "0.2500 (−50.0 %)"
+    assert rows[0][:4] == ["64", "50.0", "49.5 (−1.0 %)", "40.0 (−20.0 %)"]
+    assert rows[1][1] == "25.0 (−50.0 %)"
 
 
 def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_all_files_are_written_and_hold_the_numbers(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.md").read_text()
     for expected in (
         "96.1 %",
-        "| student after | 22.7 M | 90.9 MB | 64 | 6 | 84 | 0.7688 | 0.6919 | 96.1 % |",
-        "0.4000 (−20.0 %)",
+        "| student after | 22.7 M | 90.9 MB | 64 | 6 | 84 | 76.9 | 69.2 | 96.1 % |",
+        "40.0 (−20.0 %)",
         "1,000 steps, 256,000 rows, 12.3 M tokens, 1 h 2 min, 2 CPU cores, torch 2.13.0.",
         'src="report.png"',
         'src="training.png"',
@@ -131,6 +131,16 @@ def test_the_terminal_gets_at_most_25_lines_and_no_line_of_a_table_wraps(tmp_pat
     assert all(
         len(line) <= 100 for line in lines if not line.startswith(("trained", "note", "report", "numbers", "picture"))
     )
+
+
+def test_on_a_terminal_of_80_columns_only_paths_are_longer_and_no_word_is_broken(tmp_path: Path) -> None:
+    models = [replace(m, grid=grid(0.5, (1024, 512, 256, 128, 64, 32))) for m in FULL.models]
+    note = "Loaded again in a new process, the exported model gives the same vectors (least cosine 1.000000)."
+    report = write_report(replace(FULL, models=models, notes=[note]), tmp_path / "r")
+    lines = printed(report, 80, terminal=True)
+    paths = [f"{what}: " for what in (*report.artefacts, "exported model")]
+    assert all(len(line) <= 80 for line in lines if not line.startswith(tuple(paths)))
+    assert " ".join(" ".join(lines).split()).count(note) == 1
 
 
 def test_names_with_a_bar_do_not_break_the_markdown_table(tmp_path: Path) -> None:

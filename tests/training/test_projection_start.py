@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_keeps_the_projection_that_it_has(
     job = config(teacher, student, pairs, tmp_path / "run")
     job["trainer"]["max_steps"] = 2
     run(job, tmp_path, "--report.enabled", "false")
-    assert "projection: fitted to the first" in capfd.readouterr().err
+    assert "fitting the projection to the first" in capfd.readouterr().err
     job["trainer"]["max_steps"] = 4
     run(job, tmp_path, "--report.enabled", "false", "--ckpt_path", "last")
     assert "projection: fitted" not in capfd.readouterr().err

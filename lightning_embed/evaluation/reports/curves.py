@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.reports.names import metric_title
 from lightning_embed.evaluation.reports.plots import (
     COLOURS,
     DPI,
@@ -16,7 +17,7 @@ from lightning_embed.evaluation.reports.plots import (
     colours_of,
     figure_style,
     label_ends,
-    metric_title,
+    score_axis,
 )
 
 if TYPE_CHECKING:
@@ -94,13 +95,25 @@ def plot_training(path: str | Path, metric: str = "val/ndcg@10", teacher_score: 
         figure = Figure(figsize=(9, 3.9), dpi=DPI)
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
         figure.subplots_adjust(left=0.075, right=0.895, bottom=0.145, top=0.875, wspace=0.55)
+        shown = [*losses.values(), *([curves[metric]] if metric in curves else [])]
+        every_step = sorted({step for steps, _ in shown for step in steps})
         for panel in axes:
-            panel.set_xlabel("step")
+            _step_axis(panel, every_step)
         if losses:
             _draw_losses(axes[0], losses)
         if metric in curves:
             _draw_metric(axes[-1], curves[metric], metric, teacher_score)
     return figure
+
+
+def _step_axis(axes: Axes, steps: Sequence[int]) -> None:
+    """Whole steps from the first to the last that was logged, in every panel; where there is only one, that one in the middle."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    axes.set_xlabel("step")
+    room = 0.03 * (steps[-1] - steps[0]) or 1
+    axes.set_xlim(steps[0] - room, steps[-1] + room)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True) if len(steps) > 1 else FixedLocator(steps))
 
 
 def _is_loss(column: str) -> bool:
@@ -134,7 +147,6 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
         )
         ends.append(("total" if name == "loss" else name, colours[name], steps[-1], smooth[-1]))
     axes.set_title("Training losses")
-    axes.margins(x=0.02)
     label_ends(axes, ends)
 
 
@@ -145,7 +157,8 @@ def _draw_metric(axes: Axes, curve: Curve, metric: str, teacher_score: float | N
     ends = [("student", colour, float(steps[-1]), values[-1])]
     if teacher_score is not None:
         axes.axhline(teacher_score, color=COLOURS["teacher"], lw=1.4, ls=(0, (5, 3)))
-        ends.append(("teacher", COLOURS["teacher"], float(steps[-1]), teacher_score))
-    axes.set_title(f"Validation {metric_title(metric)}")
-    axes.margins(x=0.03, y=0.12)
+        ends.append(("teacher", COLOURS["teacher"], axes.get_xlim()[1], teacher_score))
+    axes.set_title(f"Validation {metric_title(metric)}, times 100")
+    score_axis(axes)
+    axes.margins(y=0.12)
     label_ends(axes, ends)

@@ -14,25 +14,20 @@ from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow
+from lightning_embed.evaluation.reports.names import metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 200
+ROOM_FOR_DIMS = 5.0
+"""Inches from which on there is room for the dims of each marker; small panels leave them out."""
 
-INK, _FAINT = "#3b3b3b", "#8a8a8a"
+INK, FAINT = "#3b3b3b", "#8a8a8a"
 COLOURS = {"teacher": "#6b6b6b", "student before": "#e08a00", "student after": "#0072b2"}
 _SPARE = ("#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b09a00", "#6b6b6b", "#e08a00")
 _MARKERS = {"float32": "o", "int8": "s", "binary_rescore": "^", "binary": "v"}
-_TITLES = {
-    "ndcg": "nDCG",
-    "mrr": "MRR",
-    "recall": "Recall",
-    "spearman": "Spearman",
-    "v_measure": "V-measure",
-    "score": "mean score",
-}
 _PRECISION_NAMES = {"binary_rescore": "binary, rescored"}
 
 
@@ -74,18 +69,6 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
     """
     spare = iter(_SPARE * (1 + len(names) // len(_SPARE)))
     return {name: COLOURS[name] if name in COLOURS else next(spare) for name in names}
-
-
-def metric_title(metric: str) -> str:
-    """How a metric is written for people: `val/ndcg@10` as nDCG@10, `sts/spearman` as "sts Spearman".
-
-    Args:
-        metric: Its name or column.
-    """
-    *source, name = metric.removeprefix("val/").split("/")
-    kind, _, cutoff = name.partition("@")
-    title = _TITLES.get(kind, kind) + (f"@{cutoff}" if cutoff else "")
-    return " ".join([*source, title])
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
@@ -153,9 +136,11 @@ def plot_grid(grids: Mapping[str, Sequence[GridRow]], metric: str = "ndcg@10", t
         figure = Figure(figsize=(9, 5), dpi=DPI)
         axes = figure.add_axes((0.075, 0.125, 0.775, 0.735))
         draw_grid(axes, grids, metric, colours_of(list(grids)))
-        axes.set_title(f"{title or metric_title(metric)} by the size of a stored vector", pad=26)
-        best_of = "strong line: the best choice of dims and precision for a budget; faint: the other choices"
-        axes.text(0, 1.03, best_of, transform=axes.transAxes, color=_FAINT, size=9.5)
+        axes.set_title(f"{title or metric_title(metric)}, times 100, by the size of a stored vector", pad=26)
+        best_of = (
+            "strong line: the best choice of dims (the numbers) and precision for a budget; faint: the other choices"
+        )
+        axes.text(0, 1.03, best_of, transform=axes.transAxes, color=FAINT, size=9.5)
     return figure
 
 
@@ -173,6 +158,7 @@ def draw_grid(
     """
     from matplotlib.lines import Line2D
 
+    score_axis(axes)
     ends = []
     for order, (name, rows) in enumerate(grids.items()):
         colour = colours[name]
@@ -184,6 +170,9 @@ def draw_grid(
             axes.plot(*_points(weaker, metric), marker, color=colour, ms=4.5, mew=0, alpha=0.45, zorder=2)
             axes.plot(*_points(strong, metric), marker, color=colour, ms=7, mec="white", mew=0.9, zorder=5 + order)
         axes.plot(*_points(best, metric), color=colour, lw=2.4, zorder=4)
+        if axes.get_window_extent().width >= ROOM_FOR_DIMS * axes.figure.dpi:
+            for row in best:
+                _name_dims(axes, row, metric, colour)
         last = max(rows, key=lambda row: (row.bytes_per_vector, row.scores[metric]))
         ends.append((name, colour, float(last.bytes_per_vector), last.scores[metric]))
     sizes = sorted({row.bytes_per_vector for rows in grids.values() for row in rows})
@@ -192,13 +181,42 @@ def draw_grid(
     present = [p for p in _MARKERS if any(row.precision == p for rows in grids.values() for row in rows)]
     if legend:
         axes.legend(
-            [Line2D([], [], marker=_MARKERS[p], ls="", color=_FAINT, ms=6.5) for p in present],
+            [Line2D([], [], marker=_MARKERS[p], ls="", color=FAINT, ms=6.5) for p in present],
             [_PRECISION_NAMES.get(p, p) for p in present],
             loc="lower right",
             frameon=False,
             labelcolor=INK,
             handletextpad=0.2,
         )
+
+
+def score_axis(axes: Axes) -> None:
+    """Writes scores of 0 to 1 times 100, as the tables have them.
+
+    Args:
+        axes: Their y axis is of scores.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda score, _: f"{100 * score:.4g}"))
+
+
+def _name_dims(axes: Axes, row: GridRow, metric: str, colour: str) -> None:
+    """Writes how many dims a marker stands for, below it."""
+    from matplotlib.patheffects import withStroke
+
+    axes.annotate(
+        str(row.dim),
+        (row.bytes_per_vector, row.scores[metric]),
+        xytext=(0, -7),
+        textcoords="offset points",
+        color=colour,
+        size=8,
+        ha="center",
+        va="top",
+        zorder=9,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )
 
 
 def _byte_axis(axes: Axes, sizes: Sequence[int]) -> None:

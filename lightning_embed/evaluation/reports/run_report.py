@@ -13,9 +13,11 @@ from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.reports.curves import plot_training, read_curves
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
-from lightning_embed.evaluation.reports.plots import metric_title, plot_grid, png
+from lightning_embed.evaluation.reports.names import metric_title
+from lightning_embed.evaluation.reports.plots import plot_grid, png
 from lightning_embed.evaluation.reports.tables import Table, grid_table, headline, models_table, training_line
 from lightning_embed.utils.atomic import write_whole
+from lightning_embed.utils.formatting import print_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,14 +62,14 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     title = metric_title(report.metric)
     lines = ["# Report", "", f"**{headline(report)}**", ""]
     if report.scored_on:
-        lines += [f"Scores: {_one_line(report.scored_on)}.", ""]
+        lines += [f"Scores, times 100: {_one_line(report.scored_on)}.", ""]
     lines += ["## Models", "", *markdown_table(models_table(report))]
     if "picture" in pictures:
         lines += [f'<img src="{pictures["picture"]}" width="900" alt="{title} over the bytes of a stored vector">', ""]
     scored = [model for model in report.models if model.grid]
     if scored:
         lines += ["## Fewer dims, lower precision", ""]
-        lines += [f"{title}, in brackets its change against the model's full vectors in float32.", ""]
+        lines += [f"{title} times 100, in brackets its change against the model's full vectors in float32.", ""]
     for model in scored:
         lines += [f"### {_one_line(model.name)}", "", *markdown_table(grid_table(model, report.metric))]
     if report.training or "training curves" in pictures:
@@ -180,7 +182,7 @@ def load_report(path: str | Path) -> Report:
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Prints the report's content, compactly: for 100 columns, and at most 25 lines for 3 models and 6 sizes.
+    """Prints the report's content, compactly: for 80 columns, and at most 25 lines for 3 models and 6 sizes.
 
     Args:
         report: What to say.
@@ -191,9 +193,6 @@ def print_report(report: Report, console: Console | None = None) -> None:
     from rich.text import Text
 
     console = console or Console()
-
-    def line(text: str, style: str = "") -> None:
-        console.print(Text(text, style=style), soft_wrap=True)
 
     def table(content: Table) -> None:
         header, rows = content
@@ -209,12 +208,13 @@ def print_report(report: Report, console: Console | None = None) -> None:
     scored = [model for model in report.models if model.grid]
     if scored:
         on = f", on {report.scored_on}" if report.scored_on else ""
-        line(f"\n{metric_title(report.metric)} of the {scored[-1].name}{on}", "bold")
+        console.print()
+        print_words(console, f"{metric_title(report.metric)} of the {scored[-1].name}{on}", "bold")
         table(grid_table(scored[-1], report.metric, long=False))
     console.print()
     if report.training:
-        line(f"trained: {training_line(report.training)}")
+        print_words(console, f"trained: {training_line(report.training)}")
     for note in report.notes:
-        line(f"note: {' '.join(note.split())}", "yellow")
+        print_words(console, f"note: {' '.join(note.split())}", "yellow")
     for what, path in (report.artefacts | ({"exported model": report.exported} if report.exported else {})).items():
-        line(f"{what}: {path}", "dim")
+        console.print(Text(f"{what}: {path}", style="dim"), soft_wrap=True)  # a path is not broken

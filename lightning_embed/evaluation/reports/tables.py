@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lightning_embed.evaluation.metrics.grid import Change, GridRow, change, full_precision
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
-from lightning_embed.evaluation.reports.plots import metric_title
+from lightning_embed.evaluation.reports.names import metric_title, points
+from lightning_embed.utils.formatting import duration
 
 Table = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -26,13 +27,6 @@ def _large(count: float) -> str:
 
 def _size(size: int) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _percent(lost: Change) -> str:
@@ -82,8 +76,10 @@ def _comparisons(report: Report) -> list[str]:
     if start:
         moved = _percent(change(score, start))
         better = "" if score > start else ": it is no better than its untrained start"
-        sentences.append(f"Training took the student's {title} from {start:.3f} to {score:.3f} ({moved}){better}.")
-    return sentences or [f"The student's {title} is {score:.3f}."]
+        sentences.append(
+            f"Training took the student's {title} from {points(start)} to {points(score)} ({moved}){better}."
+        )
+    return sentences or [f"The student's {title} is {points(score)}."]
 
 
 def models_table(report: Report, every_metric: bool = True) -> Table:
@@ -108,7 +104,7 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
             "dims": str(model.dim or ""),
             "layers": str(model.layers or ""),
             "texts/s": f"{model.texts_per_second:,.0f}" if model.texts_per_second is not None else "",
-            **{metric_title(name): "" if value is None else f"{value:.4f}" for name, value in scores.items()},
+            **{metric_title(name): "" if value is None else points(value) for name, value in scores.items()},
             "of teacher": f"{100 * score / reference:.1f} %" if score is not None and reference else "",
         }
 
@@ -133,7 +129,7 @@ def grid_table(model: ModelReport, metric: str, long: bool = True) -> Table:
         if row is None:
             return ""
         lost = f" ({_percent(change(row.scores[metric], full_score))})" if full_score and row is not full else ""
-        return f"{row.scores[metric]:.4f}{lost}"
+        return f"{points(row.scores[metric])}{lost}"
 
     dims = sorted({row.dim for row in model.grid}, reverse=True)
     header = ["dims", *((_STORED if long else PRECISION_TITLES)[p] for p in precisions)]
@@ -148,6 +144,6 @@ def training_line(facts: TrainingFacts) -> str:
     """
     parts = [f"{facts.steps:,} steps", f"{facts.rows:,} rows"]
     parts += [f"{_large(facts.tokens)} tokens"] if facts.tokens is not None else []
-    parts += [_time(facts.seconds)] if facts.seconds is not None else []
+    parts += [duration(facts.seconds)] if facts.seconds is not None else []
     parts += [facts.device] if facts.device else []
     return ", ".join(parts + [f"{name} {version}" for name, version in facts.versions.items()])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision
+from lightning_embed.evaluation.reports.names import metric_title, points
 from lightning_embed.evaluation.reports.plots import plot_grid, png
 from lightning_embed.evaluation.reports.run_report import markdown_table
 from lightning_embed.evaluation.reports.tables import PRECISION_TITLES, Table, signed
@@ -76,12 +77,14 @@ class Evaluation:
         return [*names, MEAN] if len(names) > 1 else names
 
     def title(self, metric: str) -> str:
-        """A task with its score's name: `cranfield (ndcg_at_10)`.
+        """A task with its score's name: `cranfield (nDCG@10)`.
 
         Args:
             metric: One of `metrics`.
         """
-        return next((f"{task.name} ({task.metric})" for task in self.tasks if task.name == metric), metric)
+        return next(
+            (f"{task.name} ({metric_title(task.metric)})" for task in self.tasks if task.name == metric), metric
+        )
 
 
 def scores_table(evaluation: Evaluation) -> Table:
@@ -101,12 +104,13 @@ def scores_table(evaluation: Evaluation) -> Table:
     return header, rows
 
 
-def task_table(evaluation: Evaluation, metric: str) -> Table:
+def task_table(evaluation: Evaluation, metric: str, long: bool = True) -> Table:
     """A row for each model and size, a column for each precision: points, and the change against the model's full vectors.
 
     Args:
         evaluation: What to say.
         metric: One of its `metrics`.
+        long: Whether there is room for two decimals and the change in percent.
     """
     precisions = list(dict.fromkeys(row.precision for model in evaluation.models for row in model.grid))
     rows = []
@@ -114,17 +118,19 @@ def task_table(evaluation: Evaluation, metric: str) -> Table:
         full = full_precision(model.grid)
         found = {(row.dim, row.precision): row for row in model.grid}
         for dim in sorted({row.dim for row in model.grid}, reverse=True):
-            cells = [_cell(found.get((dim, precision)), full, metric) for precision in precisions]
+            cells = [_cell(found.get((dim, precision)), full, metric, long) for precision in precisions]
             rows.append([model.name, str(dim), *cells])
     return ["model", "dims", *(PRECISION_TITLES[precision] for precision in precisions)], rows
 
 
-def _cell(row: GridRow | None, full: GridRow | None, metric: str) -> str:
+def _cell(row: GridRow | None, full: GridRow | None, metric: str, long: bool) -> str:
     if row is None or full is None:
         return ""
-    score = f"{100 * row.scores[metric]:.2f}"
+    score = f"{100 * row.scores[metric]:.2f}" if long else points(row.scores[metric])
     if row is full:
         return score
+    if not long:
+        return f"{score} ({signed(change(row.scores[metric], full.scores[metric]).points, 1)})"
     lost = change(row.scores[metric], full.scores[metric])
     return f"{score} ({signed(lost.points, 2)}, {signed(lost.percent, 1)} %)"
 
@@ -240,11 +246,30 @@ def print_evaluation(evaluation: Evaluation, files: Sequence[Path], console: Con
         files: What was written.
         console: Where to; the terminal if not given.
     """
-    tables = [(evaluation.title(metric), task_table(evaluation, metric), 1) for metric in evaluation.metrics]
-    tables.append(("full vectors, float32", scores_table(evaluation), 1))
+    from rich.console import Console
+
+    console = console or Console()
+    tables = [
+        (f"{evaluation.title(metric)}, times 100 (change in points)", task_table(evaluation, metric, long=False), 1)
+        for metric in evaluation.metrics
+    ]
+    tables.append(("full vectors, float32, times 100", _fitting(scores_table(evaluation), console.width), 1))
     if evaluation.comparisons:
         tables.append(("compared (paired bootstrap)", comparison_table(evaluation), 2))
     print_tables(tables, files, console)
+
+
+def _fitting(table: Table, width: int) -> Table:
+    """A table as it is if it fits or is narrow enough, else with rows for columns: many tasks are more easily read below each other."""
+    header, rows = table
+    first, *others = (list(column) for column in zip(header, *rows, strict=True))
+    turned = first, others
+    return table if _width(table) <= max(width, _width(turned)) else turned
+
+
+def _width(table: Table) -> int:
+    header, rows = table
+    return sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True)) - 2
 
 
 def print_tables(
@@ -266,7 +291,11 @@ def print_tables(
         console.print(Text(f"\n{title}", style="bold"))
         drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for number, name in enumerate(header):
-            drawn.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
+            words, widest = number < left, max((len(row[number]) for row in rows), default=0)
+            least = (
+                min(widest, 12) if words else widest
+            )  # words and headers are wrapped where there is no room, numbers never
+            drawn.add_column(Text(name), justify="left" if words else "right", overflow="fold", min_width=least)
         for row in rows:
             drawn.add_row(*(Text(cell) for cell in row))
         console.print(drawn)
