@@ -224,7 +224,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         """
         if split not in self._opened:
             needed = (ANCHOR,) if split == "predict" else (ANCHOR, POSITIVE)
-            self._opened[split] = [self._open(source, needed, split) for source in self.sources(split)]
+            sources = as_sources(list(self.sources(split)), split)  # a subclass's may share a title
+            self._opened[split] = [self._open(source, needed, split) for source in sources]
         return self._opened[split]
 
     def _open(self, source: Source, needed: tuple[str, ...], split: str) -> Rows:

@@ -1,8 +1,9 @@
 """What people give as sources: a path, a source's settings, a `Source`, or a list of these."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from difflib import get_close_matches
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ SETTINGS = tuple(field.name for field in fields(Source))
 
 
 def as_sources(given: Sources, split: str) -> list[Source]:
-    """The sources of a split.
+    """The sources of a split, each with a title of its own: of equal ones, the second is called "pairs (2)".
 
     Args:
         given: A path, a `Source`, its settings as a dict, or a list of these: one source each.
@@ -27,7 +28,19 @@ def as_sources(given: Sources, split: str) -> list[Source]:
     if given is None:
         return []
     items = list(given) if isinstance(given, list | tuple) else [given]
-    return [_source(item, split if len(items) == 1 else f"{split}, source {n}") for n, item in enumerate(items, 1)]
+    made = [_source(item, split if len(items) == 1 else f"{split}, source {n}") for n, item in enumerate(items, 1)]
+    taken: set[str] = set()
+    for number, source in enumerate(made):
+        name = next(name for name in _names(source.title) if name not in taken)
+        taken.add(name)
+        if name != source.title:
+            made[number] = replace(source, name=name)
+    return made
+
+
+def _names(title: str) -> Iterator[str]:
+    yield title
+    yield from (f"{title} ({number})" for number in count(2))
 
 
 def _source(item: Any, where: str) -> Source:
