@@ -19,6 +19,7 @@ from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.chunks import chunked
 from lightning_embed.datamodules.sources.given import Sources, as_sources
+from lightning_embed.datamodules.sources.in_memory import is_kept
 from lightning_embed.datamodules.sources.opening import FILTERED, open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
@@ -53,7 +54,8 @@ class EmbeddingDataModule(L.LightningDataModule):
     step k depends on (seed, k) alone, so a run resumes to the row with another number of workers or ranks. A batch is of one source.
 
     Args:
-        train: Sources to train on: a path, a source's settings, or a list of these (one source each).
+        train: Sources to train on: a path, a source's settings, or a list of these (one source each); in Python also rows: a list of
+            dicts, a data frame or a `datasets.Dataset`.
         validation: Sources of held-out pairs.
         test: Sources of held-out pairs, for `test` and the report at the end.
         predict: Sources of texts to embed with `predict`.
@@ -270,7 +272,9 @@ class EmbeddingDataModule(L.LightningDataModule):
     def signature(self) -> dict[str, Any]:
         """What must not change when a run resumes, for it to read the same rows."""
         plan = self.plan
-        return {
+        kept = [path for rows in self.rows("train") for path in rows.source.paths if is_kept(path)]
+        given = {"rows given in Python": [Path(path).stem for path in kept]} if kept else {}
+        return given | {
             "rows": list(plan.sizes),
             "batch sizes": list(plan.batch_sizes),
             "steps an epoch": list(plan.steps_of),
@@ -311,7 +315,9 @@ class EmbeddingDataModule(L.LightningDataModule):
         if self._resumed is not None:
             then, now = self._resumed["plan"], self.signature
             if then != now:
-                changed = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key])
+                changed = ", ".join(
+                    f"{key} {then.get(key)} -> {now.get(key)}" for key in now | then if then.get(key) != now.get(key)
+                )
                 raise UserError(
                     f"the checkpoint was made with other data or batches ({changed[:200]}): resume with the same, or start again "
                     "from its weights"

@@ -89,7 +89,7 @@ np.savez(sys.argv[2], query=model.encode_query(texts), document=model.encode_doc
 """
 
 
-def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
+def verify_export(encoder: TextEncoder, folder: str | Path, texts: Sequence[str]) -> float:
     """Loads the folder with sentence-transformers in a new process and compares; returns the least cosine over texts and roles.
 
     Args:
@@ -101,7 +101,9 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999).
     """
     encoder = as_exported(encoder)
-    return verify_folder(folder, texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")})
+    return verify_folder(
+        Path(folder), texts, {role: encoder.encode(texts, role).numpy() for role in ("query", "document")}
+    )
 
 
 def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]) -> float:
