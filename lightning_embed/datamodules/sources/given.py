@@ -76,6 +76,6 @@ def _source(item: Any, number: int, where: str) -> Source:
             raise UserError(f"{where}: a source needs a `path`, got {dict(item)!r:.80}")
         return Source(**item)
     raise UserError(
-        f"{where}: expected a path, a source's settings such as {{path: pairs.jsonl}}, rows (a list of dicts, a data frame, a "
+        f"{where}: expected a path, or a source's settings such as {{path: pairs.jsonl}}, or rows (a list of dicts, a data frame, a "
         f"datasets.Dataset), or a list of these, got {item!r:.80}"
     )
