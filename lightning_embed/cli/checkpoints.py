@@ -34,7 +34,8 @@ def settle_checkpoints(config: Any, folder: Path) -> None:
     best, last = config.checkpoint, config.last_checkpoint
     if best.dirpath is None:
         best.dirpath = str(folder / "checkpoints")
-    validated = config.data.get("init_args", {}).get("validation", True) and config.trainer.limit_val_batches != 0
+    data = config.data.get("init_args", {})
+    validated = (data.get("validation", True) or data.get("holdout")) and config.trainer.limit_val_batches != 0
     if not validated and (best.monitor or "").startswith("val/"):
         best.monitor = None
         if best.filename == BEST["filename"] and best.save_top_k == 1:

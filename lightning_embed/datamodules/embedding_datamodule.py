@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.compat.lightning import batches_done, steps_done
 from lightning_embed.datamodules.collate import Steps, without_duplicates
+from lightning_embed.datamodules.holdout import restricted, split_rows
 from lightning_embed.datamodules.mixture import Mixture, turns
 from lightning_embed.datamodules.no_duplicates import Dealt
 from lightning_embed.datamodules.plan import Plan
@@ -19,6 +20,7 @@ from lightning_embed.datamodules.sampler import StepSampler
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.chunks import chunked
 from lightning_embed.datamodules.sources.given import Sources, as_sources
+from lightning_embed.datamodules.sources.in_memory import is_kept
 from lightning_embed.datamodules.sources.opening import FILTERED, open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
@@ -29,8 +31,11 @@ from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.formatting import share
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.numbers import check_number
 from lightning_embed.utils.quiet import same_process
 from lightning_embed.utils.signals import ignore_in_worker
+
+EVALUATION = ("validation", "test")
 
 
 class _Loader(DataLoader[TokenBatch]):
@@ -53,7 +58,8 @@ class EmbeddingDataModule(L.LightningDataModule):
     step k depends on (seed, k) alone, so a run resumes to the row with another number of workers or ranks. A batch is of one source.
 
     Args:
-        train: Sources to train on: a path, a source's settings, or a list of these (one source each).
+        train: Sources to train on: a path, a source's settings, or a list of these (one source each); in Python also rows: a list of
+            dicts, a data frame or a `datasets.Dataset`.
         validation: Sources of held-out rows, each scored by its task.
         test: Sources of held-out rows, for `test` and the report at the end.
         predict: Sources of texts to embed with `predict`.
@@ -66,6 +72,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         on_bad_row: `error` stops at the first row that cannot be used; `skip` leaves such rows out and lists them in bad_rows.jsonl.
         max_bad_share: The share of a source's rows, 0 to 1, that may be left out.
         cache_tokens: Tokenises all training texts once, as the run starts, into the user's cache folder; else the workers do it each time.
+        holdout: Share of each training source's rows, 0 to 1 (not included), that is held out for validation and test where these are not
+            given. No text of a held-out row is in a training row, whatever its role, case, white space and punctuation.
         num_workers: Worker processes of each loader; 0 reads in the training process.
         seed: Which order the rows come in.
         teacher_store: Folder of stored teacher vectors, which `cache` fills and `fit` uses; None: the user's cache folder; `off`: no
@@ -86,6 +94,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         on_bad_row: Literal["error", "skip"] = "error",
         max_bad_share: float = 0.01,
         cache_tokens: bool = False,
+        holdout: float = 0.0,
         num_workers: int = 1,
         seed: int = 0,
         teacher_store: str | None = None,
@@ -95,15 +104,21 @@ class EmbeddingDataModule(L.LightningDataModule):
             raise UserError(
                 f"global_batch_size and eval_batch_size must be at least 1, got {global_batch_size} and {eval_batch_size}"
             )
+        check_number("holdout", holdout, least=0, below=1)
         self.train, self.validation = as_sources(train, "train"), as_sources(validation, "validation")
         self.test, self.predict = as_sources(test, "test"), as_sources(predict, "predict")
         self.global_batch_size, self.eval_batch_size = global_batch_size, eval_batch_size
         self.mixture, self.mixture_temperature, self.no_duplicates = mixture, mixture_temperature, no_duplicates
-        self.cache_tokens = cache_tokens
+        self.cache_tokens, self.holdout = cache_tokens, holdout
+        if holdout and self.validation and self.test:
+            raise UserError(
+                "holdout: validation and test are both given, so there is nothing to hold rows out for; leave it out"
+            )
         self.bad_rows = BadRows(on_bad_row, max_bad_share)
         self.num_workers, self.seed, self.teacher_store = num_workers, seed, teacher_store
         self.tokenizers: dict[str, TextTokenizer] = {}
         self._opened: dict[str, list[Rows]] = {}
+        self._parts: tuple[list[Rows], list[dict[str, Any]]] | None = None
         self._stored: TeacherLookup | None = None
         self._resumed: dict[str, Any] | None = None
         self._started = False
@@ -224,12 +239,30 @@ class EmbeddingDataModule(L.LightningDataModule):
         """
         if split not in self._opened:
             needed = (ANCHOR,) if split == "predict" else (ANCHOR, POSITIVE)
-            self._opened[split] = [self._open(source, needed, split) for source in self.sources(split)]
+            sources = as_sources(list(self.sources(split)), split)  # a subclass's may share a title
+            if self.holdout and (split == "train" or (split in EVALUATION and not sources)):
+                self._opened[split] = self._held(split)
+            else:
+                opened = [open_source(one, needed, self.bad_rows, _only_pairs(one, split)) for one in sources]
+                self._opened[split] = [self._checked(rows, split) for rows in opened]
         return self._opened[split]
 
-    def _open(self, source: Source, needed: tuple[str, ...], split: str) -> Rows:
-        found = split in ("validation", "test") and source.task == "retrieval"
-        rows = open_source(source, needed, self.bad_rows, pairs_only=found)
+    def _held(self, split: str) -> list[Rows]:
+        """The training rows without those that are held out, or those that are held out for a split."""
+        sources = as_sources(list(self.sources("train")), "train")
+        if self._parts is None:
+            parts = [one for one in EVALUATION if not self.sources(one)]
+            opened = [open_source(source, bad_rows=self.bad_rows) for source in sources]
+            self._parts = opened, split_rows(opened, self.holdout, parts)
+        opened, numbers = self._parts
+        if split != "train":
+            again = BadRows(self.bad_rows.on_bad_row, self.bad_rows.max_share)  # these rows are listed already
+            opened = [open_source(one, bad_rows=again, pairs_only=_only_pairs(one, split)) for one in sources]
+        kept = [restricted(rows, own[split]) for rows, own in zip(opened, numbers, strict=True)]
+        return [self._checked(rows, split) for rows in kept if len(rows)]
+
+    def _checked(self, rows: Rows, split: str) -> Rows:
+        source = rows.source
         student = self.tokenizers.get("student")
         if student is None:
             return rows
@@ -270,7 +303,10 @@ class EmbeddingDataModule(L.LightningDataModule):
     def signature(self) -> dict[str, Any]:
         """What must not change when a run resumes, for it to read the same rows."""
         plan = self.plan
-        return {
+        kept = [path for rows in self.rows("train") for path in rows.source.paths if is_kept(path)]
+        given: dict[str, Any] = {"rows given in Python": [Path(path).stem for path in kept]} if kept else {}
+        given |= {"holdout": self.holdout} if self.holdout else {}
+        return given | {
             "rows": list(plan.sizes),
             "batch sizes": list(plan.batch_sizes),
             "steps an epoch": list(plan.steps_of),
@@ -311,7 +347,9 @@ class EmbeddingDataModule(L.LightningDataModule):
         if self._resumed is not None:
             then, now = self._resumed["plan"], self.signature
             if then != now:
-                changed = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key])
+                changed = ", ".join(
+                    f"{key} {then.get(key)} -> {now.get(key)}" for key in now | then if then.get(key) != now.get(key)
+                )
                 raise UserError(
                     f"the checkpoint was made with other data or batches ({changed[:200]}): resume with the same, or start again "
                     "from its weights"
@@ -357,3 +395,8 @@ class EmbeddingDataModule(L.LightningDataModule):
                 "trainer.estimated_stepping_batches with this strategy: set trainer.max_steps and read that"
             )
         self._resumed = state_dict or None
+
+
+def _only_pairs(source: Source, split: str) -> bool:
+    """Whether pairs that do not belong together are left out: scored ones are scored by their scores."""
+    return split in EVALUATION and source.task == "retrieval"

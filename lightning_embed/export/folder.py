@@ -122,7 +122,7 @@ def export_proved(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
             raise UserError(str(error).replace(str(made), str(folder))) from None
 
 
-def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
+def verify_export(encoder: TextEncoder, folder: str | Path, texts: Sequence[str]) -> float:
     """Loads the folder with sentence-transformers in a new process and compares; returns the least cosine over texts and roles.
 
     Args:
@@ -136,7 +136,7 @@ def verify_export(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> f
     encoder = as_exported(encoder)
     with activity("checking the exported model in a new process"):
         expected = {role: encoder.encode(texts, role).numpy() for role in ("query", "document")}
-        return verify_folder(folder, texts, expected)
+        return verify_folder(Path(folder), texts, expected)
 
 
 def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]) -> float:

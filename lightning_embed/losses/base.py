@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -185,3 +185,27 @@ class LossTerm(Described):
         if not isinstance(self.weight, Mapping):
             return self.weight != 0
         return any(value != 0 and (steps is None or at < steps) for at, value in self.weight.items())
+
+
+if TYPE_CHECKING:
+    Losses = Mapping[str, LossTerm | EmbeddingLoss]
+else:  # what a configuration holds
+    Losses = dict[str, LossTerm]
+"""Name -> loss and weight; in Python a loss alone will do."""
+
+
+def as_terms(losses: Losses) -> dict[str, LossTerm]:
+    """Losses with their weights; a bare loss, which only Python can give, has weight 1.
+
+    Args:
+        losses: Name -> loss and weight, or loss.
+
+    Raises:
+        UserError: Something is neither.
+    """
+    for name, given in losses.items():
+        if not isinstance(given, LossTerm | EmbeddingLoss):
+            raise UserError(
+                f"losses: {name}: expected a loss, e.g. InfoNCE(), or LossTerm(InfoNCE(), weight=0.5), got {given!r:.80}"
+            )
+    return {name: given if isinstance(given, LossTerm) else LossTerm(given) for name, given in losses.items()}

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.datamodules.holdout import Keys, hold_out
 from lightning_embed.errors import UserError
 from lightning_embed.utils.atomic import whole_folder
 
@@ -121,9 +122,16 @@ def from_folder(data: Path, sample: int) -> dict[str, dict[str, Rows]]:
             found[kind] = {split: _sampled(_rows(parts[split], columns), most[split]) for split in most}
         elif len(files) == 1:
             rows = _rows(files, columns)
-            cut = max(1, int(HELD_OUT * len(rows)))
-            ordered = _sampled(rows, len(rows))
-            found[kind] = {"test": ordered[:cut][: most["test"]], "train": ordered[cut:][:sample]}
+            texts = ([row[column] for column in columns if column not in ("score", "label")] for row in rows)
+            (part,) = hold_out([Keys.of(texts)], [HELD_OUT])
+            if not part.any():
+                raise UserError(
+                    f"{files[0]}: too many rows share a text to hold some out; give *-train.* and *-test.* files"
+                )
+            found[kind] = {
+                split: _sampled([row for row, one in zip(rows, part, strict=True) if one == held], most[split])
+                for split, held in (("test", 1), ("train", 0))
+            }
         elif files:
             raise UserError(
                 f"{data / kind}: expected files named *-train.* and *-test.*, or a single file, got {len(files)} files"

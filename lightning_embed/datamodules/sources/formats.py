@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_embed.batch import ROLES
 from lightning_embed.compat.datasets import holds_several_types, report_no_loads, saved_files
-from lightning_embed.datamodules.sources import arrow_files, beir, raw_rows, row_by_row
+from lightning_embed.datamodules.sources import arrow_files, beir, in_memory, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
 from lightning_embed.datamodules.sources.columns import may_play, role_of
@@ -37,7 +37,8 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
         UserError: If a file is missing, empty or unreadable, or if a row is, unless such rows are skipped.
     """
     with quiet("datasets"):  # its messages name neither file nor line; those here do
-        return _read(source, bad_rows)
+        table, files = _read(source, bad_rows)
+    return table, in_memory.shown(files)
 
 
 def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
@@ -61,6 +62,8 @@ def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     name = names.pop()
     for file in files if name in ("csv", "tsv") else ():
         refuse_other_separator(file, raw_rows.separator(name, source.delimiter))
+    if name == "arrow" and all(map(in_memory.is_kept, files)):
+        return arrow_files.plain(source, Table(files)), files
     if name in arrow_files.BEGINNINGS:
         return arrow_files.read(source, files, name), files
     if not row_by_row.has_read(source, files, name):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightning_embed.datamodules.sources.files import broken_file, is_array, open_bytes, open_text
+from lightning_embed.datamodules.sources.in_memory import GIVEN, is_kept
 from lightning_embed.errors import UserError
 
 NULL, TEXT, TEXTS, NUMBER, NUMBERS = "nothing", "a text", "a list of texts", "a number", "a list of numbers"
@@ -110,10 +111,11 @@ def csv_head(files: list[str], name: str, delimiter: str | None) -> list[str]:
 
 
 def _json_lines(file: str) -> Iterator[tuple[str, Parsed]]:
+    place = f"{GIVEN}, row" if is_kept(file) else f"{file}, line"
     with open_bytes(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield f"{file}, line {number}", _parse(line)
+                yield f"{place} {number}", _parse(line)
 
 
 def _array(file: str) -> Iterator[tuple[str, Parsed]]:

@@ -1,16 +1,22 @@
 """A source: where rows come from, and which column plays which role."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lightning_embed.batch import ANCHOR, ROLES
+from lightning_embed.datamodules.sources import in_memory
 from lightning_embed.errors import UserError
 from lightning_embed.utils.numbers import check_number
 
 Task = Literal["retrieval", "text-matching", "clustering", "classification"]
 Format = Literal["json", "csv", "tsv", "parquet", "arrow", "beir"]
 LongTexts = Literal["cut", "chunk"]
+if TYPE_CHECKING:
+    RowsOf = str | Path | Sequence[str | Path] | in_memory.InMemory
+else:  # what a configuration can hold
+    RowsOf = str | Path | list[str | Path]
 
 
 @dataclass
@@ -23,9 +29,10 @@ class Source:
     can name, is the id of what the positive is about: rows of one document must not count as negatives of each other.
     """
 
-    path: str | Path | list[str | Path]
+    path: RowsOf
     """JSONL, JSON, CSV, TSV, Parquet or Arrow file(s), also with glob characters or compressed (.gz, .zst); a folder in BEIR's layout
-    (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv) or one that `datasets.save_to_disk` wrote; or a Hugging Face data set's id."""
+    (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv) or one that `datasets.save_to_disk` wrote; or a Hugging Face data set's id. In Python
+    also rows: a list of dicts, a data frame or a `datasets.Dataset`, of which a copy is kept in the cache of `datasets`."""
     format: Format | None = None
     """Format of the files; None: by their names."""
     delimiter: str | None = None
@@ -59,6 +66,9 @@ class Source:
     """Conditions that a row must meet, each `COLUMN OPERATOR VALUE`, such as "score >= 0.5" or "language == 'en'"."""
 
     def __post_init__(self) -> None:
+        if in_memory.is_in_memory(self.path):
+            self.name = self.name or "rows"
+            self.path = in_memory.keep(self.path, self.name)
         if not self.paths or not all(isinstance(path, str | Path) and str(path).strip() for path in self._given):
             raise UserError(f"a source's path must be a path or a list of paths, got {self.path!r:.80}")
         for name, value, least in (

@@ -1,7 +1,16 @@
 """Mistakes that a type checker must find: those on the lines that end so, and no others."""
 
 import lightning_embed
-from lightning_embed import EmbeddingModule, InfoNCE, LossTerm, Source, TextEncoder, evaluate, examine
+from lightning_embed import (
+    EmbeddingDataModule,
+    EmbeddingModule,
+    InfoNCE,
+    LossTerm,
+    Source,
+    TextEncoder,
+    evaluate,
+    examine,
+)
 
 encoder = TextEncoder("model", pooling="mean", layers=[0, 1])
 TextEncoder("model", pooling="median")  # error
@@ -10,6 +19,7 @@ EmbeddingModule(encoder, {"nce": LossTerm(InfoNCE(temperature=0.05))})
 EmbeddingModule(encoder, {"nce": InfoNCE()})  # error
 LossTerm(InfoNCE(), weight="high")  # error
 Source("rows.jsonl", task="translation")  # error
+EmbeddingDataModule(3)  # error
 evaluate(["model"], tasks="STSBenchmark")  # error
 examine(encoder, encoder)  # error
 print(lightning_embed.EmbedingModule)  # error

