@@ -24,7 +24,8 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.heads import Projection
-from lightning_embed.losses import EmbeddingLoss, LossTerm
+from lightning_embed.losses import EmbeddingLoss
+from lightning_embed.losses.base import Losses, as_terms
 from lightning_embed.losses.requirements import Given, check_sources, remarks
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.embedding import embed_batch
@@ -51,7 +52,7 @@ class EmbeddingModule(Described, L.LightningModule):
 
     Args:
         student: The encoder that trains.
-        losses: Name -> loss and weight; `train/<name>` is logged for each.
+        losses: Name -> loss and weight, or a loss alone, of weight 1; `train/<name>` is logged for each.
         teacher: The frozen encoder, loaded when it is first needed (never, if all its vectors are stored), or a `StoredTeacher`; a plain
             `TextEncoder` does too, without the store. None where no loss needs one.
         projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
@@ -62,18 +63,19 @@ class EmbeddingModule(Described, L.LightningModule):
     def __init__(
         self,
         student: TextEncoder,
-        losses: dict[str, LossTerm],
+        losses: Losses,
         teacher: FrozenEncoder | StoredTeacher | TextEncoder | None = None,
         projection: Projection | None = None,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        check_parts(student, losses, teacher, projection)
+        terms = as_terms(losses)
+        check_parts(student, terms, teacher, projection)
         self.student = student
         object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
-        self.losses = nn.ModuleDict({name: term.loss for name, term in losses.items()})
-        self.terms = dict(losses)
+        self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
+        self.terms = terms
         if projection is not None and teacher is not None:
             projection.fit_to(student.dim, teacher.dim)
         self.projection = projection
