@@ -8,6 +8,7 @@ import lightning.pytorch as L
 from lightning_embed.callbacks.task_grid import TaskGrid
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.metrics.by_source import MAINS, MEAN
 from lightning_embed.evaluation.metrics.retrieval import METRICS
 from lightning_embed.module import EmbeddingModule
 
@@ -29,8 +30,8 @@ def check_monitors(trainer: L.Trainer, module: L.LightningModule, data: L.Lightn
     kinds = [type(one).__module__.partition(".")[0] for one in callbacks]
     if type(module) is not EmbeddingModule or not set(kinds) <= set(LIBRARIES):
         return
-    known = list(_logged(module))
-    validated = not isinstance(data, EmbeddingDataModule) or bool(data.sources("validation"))
+    known = list(_logged(module, data))
+    validated = not isinstance(data, EmbeddingDataModule) or bool(data.sources("validation") or data.holdout)
     for one in callbacks:
         monitor = getattr(one, "monitor", None)
         if monitor is None or not getattr(one, "strict", True) or _is_of_grid(monitor, callbacks):
@@ -46,13 +47,25 @@ def check_monitors(trainer: L.Trainer, module: L.LightningModule, data: L.Lightn
             )
 
 
-def _logged(module: EmbeddingModule) -> Iterator[str]:
-    """Names of what a run logs."""
-    yield from (f"val/{name}" for name in METRICS)
+def _logged(module: EmbeddingModule, data: L.LightningDataModule) -> Iterator[str]:
+    """Names of what a run may log; what a source's task is, and so its score, is known once it is opened."""
+    held_out, trained = (_titles(data, split) for split in ("validation", "train"))
+    yield f"val/{MEAN}"
+    yield from (f"val/{name}" for name in (*METRICS, *MAINS[1:]))
+    yield from (f"val/{source}/{name}" for source in held_out for name in MAINS)
     yield "train/loss"
     for name in module.terms:
         yield from (f"train/{name}", f"weight/{name}")
+    yield from (f"train/{source}/{name}" for source in trained for name in ("loss", *module.terms))
     yield from ("rows/s", "tokens/s", "epoch", "step")
+
+
+def _titles(data: L.LightningDataModule, split: str) -> list[str]:
+    """The names of a split's sources, where there are several, or some may be held out of training."""
+    if not isinstance(data, EmbeddingDataModule):
+        return []
+    sources = data.sources(split) or (data.sources("train") if split == "validation" and data.holdout else [])
+    return [source.title for source in sources] if len(sources) > 1 else []
 
 
 def _is_of_grid(monitor: str, callbacks: Sequence[L.Callback]) -> bool:

@@ -59,7 +59,7 @@ def data(path: Path | str, *splits: str) -> dict[str, Any]:
 
 
 def test_fit_writes_its_configuration_into_the_runs_folder_whatever_the_logger(trained: Path) -> None:
-    assert not list(trained.rglob("csv")) and list(trained.parent.glob("elsewhere/**/metrics.csv"))
+    assert list(trained.glob("csv/**/metrics.csv")) and list(trained.parent.glob("elsewhere/**/metrics.csv"))
     (file,) = trained.parent.glob("*run*/**/config.yaml")
     found = yaml.safe_load(file.read_text())
     assert file == trained / "config.yaml" and found["model"]["init_args"]["student"]["init_args"]["pooling"] == "cls"

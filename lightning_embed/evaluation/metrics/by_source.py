@@ -9,9 +9,11 @@ from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.retrieval import METRICS, PairRetrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
 
+MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main)
+"""The main scores of the tasks."""
 MEAN = "score"
 """The mean of the sources' main scores, whatever their tasks."""
 
