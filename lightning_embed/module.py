@@ -1,10 +1,8 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any
 
-import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
 from lightning.pytorch.trainer.states import TrainerFn
@@ -13,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
-from lightning_embed.checkpoints.adapters import check_base, leave_base_out, note_base
-from lightning_embed.checkpoints.load import checkpoint_file, load_arguments
-from lightning_embed.checkpoints.settings import note_changes, write_settings
-from lightning_embed.compat.lightning import fix_progress_counters, is_attached
+from lightning_embed.checkpoints.adapters import leave_base_out
+from lightning_embed.checkpoints.saved_module import SavedModule
+from lightning_embed.checkpoints.settings import note_changes
+from lightning_embed.compat.lightning import is_attached
 from lightning_embed.encoders.columns import encode_columns
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
@@ -38,11 +36,10 @@ from lightning_embed.training.projection_start import fit_projection, vector_pai
 from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
 from lightning_embed.training.seeding import seed_batch
 from lightning_embed.training.step_loss import weighted_sum
-from lightning_embed.utils.described import Described
 from lightning_embed.utils.notes import note
 
 
-class EmbeddingModule(Described, L.LightningModule):
+class EmbeddingModule(SavedModule):
     """Trains a student to embed as its teacher does, and better for a task, by a weighted sum of loss callbacks.
 
         L = Σ_name weight(step) · loss(batch)
@@ -276,57 +273,13 @@ class EmbeddingModule(Described, L.LightningModule):
             self._logged = {f"train/{name}": mean for name, mean in means.items()}
             self._log_step()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds how far the run is, so that it resumes exactly, the base of an adapter, and the settings that the module is rebuilt from."""
-        fix_progress_counters(self.trainer, checkpoint)
-        note_base(self.student, checkpoint)
-        write_settings(self, checkpoint)
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises `UserError` if the checkpoint is another student's or another base's adapter."""
-        trained = [name for name, p in self.named_parameters() if p.requires_grad]
-        check_base(self.student, checkpoint, trained, "the checkpoint")
+        """Raises `UserError` if the checkpoint is another student's or another base's adapter; a resumed fit follows its job's settings."""
+        super().on_load_checkpoint(checkpoint)
         self._projection_started = True
         if is_attached(self) and self.trainer.state.fn == TrainerFn.FITTING:
             note_changes(self, checkpoint)
             settle_checkpoint(self.trainer, checkpoint, parameter_groups(self))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """torch's, with one line for weights of another model."""
-        try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except RuntimeError as error:
-            raise UserError(f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}") from None
-
-    @classmethod
-    def load_from_checkpoint(
-        cls,
-        checkpoint_path: str | Path | IO[Any],
-        map_location: Any = None,
-        hparams_file: str | Path | None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,
-        **changed: Any,
-    ) -> Self:
-        """The module of a checkpoint, rebuilt from the settings in it, with its weights; the teacher loads when it is first used.
-
-        Args:
-            checkpoint_path: A `.ckpt` file, or the folder of a sharded checkpoint.
-            map_location: As torch.load takes it.
-            hparams_file: A run's config.yaml, in place of the checkpoint's settings.
-            strict: Whether the weights must be those of the module, no more and no less; None: as its `strict_loading` has it.
-            weights_only: Ignored: only tensors and plain data are ever read.
-            changed: Arguments of the class that are given in place of the saved ones, such as `losses` or `optimizer`.
-
-        Raises:
-            UserError: Something cannot be rebuilt, and is not given.
-        """
-        if not isinstance(checkpoint_path, str | Path):
-            raise UserError(f"load_from_checkpoint: expected a path, got {type(checkpoint_path).__name__}")
-        path = Path(checkpoint_path)
-        kind, arguments = load_arguments(cls, path, None if hparams_file is None else Path(hparams_file), changed)
-        parent: Any = super(EmbeddingModule, kind)
-        return parent.load_from_checkpoint(checkpoint_file(path), map_location, None, strict, True, **arguments)
 
     def held_out_metric(self, batch: TokenBatch) -> HeldOutMetric:
         """The metric of a held-out source: nDCG@10 of pairs, Spearman's correlation of scored pairs, or labels, by `batch.task`.
