@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -9,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toys import toy_folder, toy_pairs
+# toy models gain nothing from threads, and as many workers as cores, each with a thread for every core, wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.toys import toy_folder, toy_pairs  # it loads torch, which reads the variable
 
 # under nohup, or in the background of a script, these are ignored, and so they would be in the processes that tests start
 for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
