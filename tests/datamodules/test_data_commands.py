@@ -102,7 +102,7 @@ def test_long_documents_in_pieces_train_and_none_is_cut(job: dict[str, Any], tmp
         ({"batch_size": 0}, {}, "batch_size must be at least 1"),
         ({"weight": 2}, {"mixture": "round_robin"}, "round_robin gives every source the same"),
         ({}, {"mixture": "temperature", "mixture_temperature": 0.5}, "mixture_temperature must be at least 1"),
-        ({}, {"max_bad_share": 2}, "max_bad_share must be from 0 to 1"),
+        ({}, {"max_bad_share": 2}, "max_bad_share must be at least 0 and at most 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(

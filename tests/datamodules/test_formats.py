@@ -210,8 +210,8 @@ def test_columns_by_order_are_told(tmp_path: Path, capsys: pytest.CaptureFixture
         ("rows.jsonl", '{"a": "x"}\n', {"columns": {"query": "a"}}, "has the role 'query'; expected anchor"),
         ("rows.csv", "anchor,positive\n", {}, "no rows in"),
         ("rows.jsonl", '{"anchor": "a"}\n', {"format": "beir"}, "beir needs one folder"),
-        ("rows.parquet", "no parquet", {}, "rows.parquet could not be read as parquet"),
-        ("rows.arrow", "no arrow", {}, "rows.arrow could not be read as arrow"),
+        ("rows.parquet", "no parquet", {}, "rows.parquet is a text and no Parquet file"),
+        ("rows.arrow", "no arrow", {}, "rows.arrow is a text and no Arrow file"),
     ],
 )
 def test_what_cannot_be_a_source_is_refused(

@@ -14,11 +14,12 @@ from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
 from lightning_embed.datamodules.sources.columns import may_play, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
-from lightning_embed.datamodules.sources.paths import expand, is_hub_id, kind_of, named_kind
+from lightning_embed.datamodules.sources.paths import expand, is_hub_id, kind_of, named_kind, pattern_in, refuse_address
 from lightning_embed.datamodules.sources.sniff import refuse_other_content, refuse_other_separator
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
 from lightning_embed.errors import UserError, first_line, in_one_line, user_error
+from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import quiet
 from lightning_embed.utils.version import __version__
 
@@ -42,6 +43,8 @@ def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
 
 
 def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
+    for path in source.paths:
+        refuse_address(source, path)
     paths = [str(Path(path).expanduser()) for path in source.paths]
     if len(paths) == 1 and Path(paths[0]).is_dir():
         table, files = _folder(source, Path(paths[0]))
@@ -51,6 +54,10 @@ def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
     if source.format == "beir":
         raise UserError(f"source '{source.title}': format beir needs one folder, got {', '.join(paths)}")
     files = expand(source, paths)
+    if source.split != "train":
+        note(
+            f"source '{source.title}': split '{source.split}' is not used: it chooses among the splits of a folder or a hub's data set"
+        )
     for file in files:
         refuse_other_content(file, source.format or named_kind(file))
     names = {kind_of(source, file) for file in files}
@@ -145,7 +152,7 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
     if not (folder / "dataset_info.json").is_file():
         raise UserError(
             f"source '{source.title}': {folder} is neither a folder that datasets.save_to_disk wrote nor in BEIR's layout "
-            "(corpus.jsonl, queries.jsonl, qrels/); name its files, e.g. with a glob"
+            f"(corpus.jsonl, queries.jsonl, qrels/); name its files, e.g. {pattern_in(folder)}"
         )
     try:
         return Table([str(file) for file in saved_files(folder)]), [str(folder)]

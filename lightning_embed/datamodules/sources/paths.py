@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +32,8 @@ LEFTOVERS = (
     "sha256",
 )
 """Ends of names of what editors, downloads and tools leave beside data."""
+VERSION = re.compile(r"\.v?\d\w*")
+"""End of a hub's name such as owner/texts-v1.5."""
 
 
 def kind_of(source: Source, file: str) -> str:
@@ -73,7 +76,7 @@ def is_hub_id(path: str) -> bool:
     """
     return (
         path.count("/") == 1
-        and not Path(path).suffix
+        and (not Path(path).suffix or VERSION.fullmatch(Path(path).suffix) is not None)
         and not Path(path).exists()
         and not path.startswith((".", "~", "/"))
         and not glob.has_magic(path)
@@ -129,11 +132,48 @@ def _is_data(file: str, any_end: bool) -> bool:
 
 def _missing(file: str) -> str:
     if Path(file).is_dir():
-        return f"{file} is a folder; name its files, e.g. {Path(file) / '*.jsonl'}"
+        return f"{file} is a folder; name its files, e.g. {pattern_in(Path(file))}"
+    if Path(file).exists():
+        return f"{file} is no regular file, and rows are read in any order; write them to a file first"
+    if "," in file and all(Path(part.strip()).is_file() for part in file.split(",")):
+        return f"there is no file {file}; give several files as a list: [{file}]"
+    if Path(file.strip()).is_file():
+        return f"there is no file {file!r}; leave the spaces around it out"
     folder = Path(file).parent
     names = [one.name for one in folder.iterdir()] if folder.is_dir() else []
     near = get_close_matches(Path(file).name, names, n=1)
     hint = (
         f"; did you mean {folder / near[0]}?" if near else "" if folder.is_dir() else f"; there is no folder {folder}"
     )
+    if not hint and "/" not in file and not Path(file).suffix:
+        hint = "; a data set of the Hugging Face hub is named owner/name"
     return f"there is no file {file} (looked from {Path.cwd()}){hint}"
+
+
+def pattern_in(folder: Path) -> str:
+    """A pattern for the files of data in a folder.
+
+    Args:
+        folder: The folder.
+    """
+    names = [one.name for one in sorted(folder.iterdir()) if one.is_file() and _is_data(str(one), any_end=False)]
+    return str(folder / (f"*.{names[0].split('.', 1)[1]}" if names else "*.jsonl"))
+
+
+def refuse_address(source: Source, path: str) -> None:
+    """Raises `UserError` if a path is an address, from which nothing is read.
+
+    Args:
+        source: Whose path it is.
+        path: As it was given.
+    """
+    scheme, _, rest = path.partition("://")
+    if not rest or "/" in scheme or Path(path).exists():
+        return
+    then = "download the file and give its path"
+    hub = re.match(r"(?:huggingface\.co/)?datasets/([^/]+/[^/@]+)", rest)
+    if scheme == "file":
+        then = f"give the path {rest}"
+    elif hub and (scheme == "hf" or rest.startswith("huggingface.co/")):
+        then = f"give the data set's name, {hub[1]}"
+    raise UserError(f"source '{source.title}': {path} is an address, and files are read from this machine; {then}")

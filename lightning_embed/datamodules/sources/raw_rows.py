@@ -124,10 +124,22 @@ def _array(file: str) -> Iterator[tuple[str, Parsed]]:
         try:
             rows = json.loads(stream.read())
         except (ValueError, RecursionError) as error:
-            yield file, f"expected a JSON array ({error})"
+            stream.seek(0)
+            if _is_json(stream.readline()):  # an array a line
+                yield from _json_lines(file)
+            else:
+                yield file, f"expected a JSON array ({error})"
             return
     for number, row in enumerate(rows, start=1):
         yield f"{file}, row {number}", _checked(row)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _parse(line: bytes) -> Parsed:

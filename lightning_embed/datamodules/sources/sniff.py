@@ -18,6 +18,7 @@ BEGINNINGS = {
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
     b"Rar!": ("a RAR archive", UNPACK),
     b"\x89HDF": ("an HDF5 file", "write its rows as Parquet or JSON lines"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook, or another old Office file", "save the sheet as CSV in UTF-8"),
     b"SQLite format 3": ("an SQLite database", "write its rows as Parquet or JSON lines"),
     b"Obj\x01": ("an Avro file", "write its rows as Parquet or JSON lines"),
     b"ORC": ("an ORC file", "write its rows as Parquet or JSON lines"),
@@ -79,7 +80,32 @@ def _what(head: bytes, kind: str | None) -> tuple[str, str] | None:
                 f"a{'n' if other == 'arrow' else ''} {other.capitalize()} file",
                 f"rename it to *.{other}, or say format: {other}",
             )
+    return _what_text(head, kind)
+
+
+def _what_text(head: bytes, kind: str | None) -> tuple[str, str] | None:
+    """What a text of such a beginning is, if it is plainly not of the format, and what to do."""
+    lines = [line.strip() for line in head.removeprefix(codecs.BOM_UTF8).split(b"\n")[:SAMPLED_ROWS] if line.strip()]
+    if not lines or kind is None or head.count(0):
+        return None
+    if kind != "json" and (_is_object(lines[0]) or (len(lines) == 1 and len(head) == HEAD and lines[0][:1] == b"{")):
+        return "JSON lines", "rename it to *.jsonl, or say format: json"
+    if kind in OWN and decodes(lines[0]):
+        return f"a text and no {kind.capitalize()} file", "rename it to what it is, such as *.csv, or say its format"
+    if (
+        kind == "json"
+        and not any(line[:1] in (b"{", b"[", b"}", b"]", b'"') for line in lines)
+        and _columns("\n".join(line.decode("utf-8", errors="replace") for line in lines), ",") > 1
+    ):
+        return "CSV and not JSON", "rename it to *.csv, or say format: csv"
     return None
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _refuse_encoding(file: str, head: bytes) -> None:

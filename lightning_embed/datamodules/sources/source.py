@@ -128,7 +128,11 @@ class Source:
     @property
     def title(self) -> str:
         """The source's name."""
-        return str(self.name or (Path(self.paths[0]).name.split(".")[0] if self.paths else "unnamed"))
+        if self.name or not self.paths:
+            return self.name or "unnamed"
+        path = Path(self.paths[0])
+        title = path.name.split(".")[0]
+        return title if title.strip("*?") else path.parent.name or title  # of folder/*.jsonl, the folder's
 
     def prompt_of(self, role: str, roles: set[str]) -> str:
         """Whose prompt a role's texts get.
