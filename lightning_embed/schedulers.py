@@ -7,6 +7,8 @@ from typing import Any, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_embed.utils.numbers import check_number
+
 
 class WarmupSchedule(LRScheduler):
     """Raises the learning rate from 0 over `warmup_steps`, then lets it fall until `total_steps`.
@@ -29,6 +31,10 @@ class WarmupSchedule(LRScheduler):
         final: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
+        check_number("lr_scheduler: warmup_steps", warmup_steps, least=0, whole=True)
+        check_number("lr_scheduler: total_steps", total_steps, least=1, whole=True, optional=True)
+        check_number("lr_scheduler: final", final, least=0, most=1)
+        check_number("lr_scheduler: last_epoch", last_epoch, least=-1, whole=True)
         self.warmup_steps, self.decay, self.total_steps, self.final = warmup_steps, decay, total_steps, final
         super().__init__(optimizer, last_epoch)
 

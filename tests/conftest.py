@@ -1,10 +1,19 @@
+import io
 import json
+import os
 import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.toys import toy_folder, toy_pairs
+# toy models gain nothing from threads, and as many workers as cores, each with a thread for every core, wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.toys import toy_folder, toy_pairs  # it loads torch, which reads the variable
 
 # under nohup, or in the background of a script, these are ignored, and so they would be in the processes that tests start
 for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
@@ -15,6 +24,25 @@ for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signa
 @pytest.fixture(autouse=True)
 def notes_are_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_embed.utils.notes._NOTED", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_are_read_in_this_process() -> Iterator[None]:
+    """The proof of an export without its new process, which costs 14 s of a core; tests/export has the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_embed.export.folder.read_in_new_process", read_in_this_process)
+        yield
+
+
+def read_in_this_process(
+    script: str, folder: Path, texts: Sequence[str], words: Sequence[str], name: str
+) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        result = Path(scratch) / "vectors.npz"
+        patch.setattr(sys, "argv", ["-c", str(folder), str(result), *words])
+        patch.setattr(sys, "stdin", io.StringIO(json.dumps(list(texts))))
+        exec(script, {"__name__": "__main__"})
+        return dict(np.load(result))
 
 
 @pytest.fixture(scope="session")

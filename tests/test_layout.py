@@ -13,7 +13,7 @@ ARROWS = {
     "errors": "",
     "utils": "errors",
     "compat": "",
-    "schedulers": "",
+    "schedulers": "errors utils",
     "distributed": "errors utils compat",  # a sharded checkpoint is a folder that is whole or not there
     "heads": "errors utils",
     "batch": "errors distributed heads",

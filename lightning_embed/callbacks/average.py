@@ -10,6 +10,7 @@ from lightning_embed.checkpoints.settings import read_without_weights
 from lightning_embed.checkpoints.student import read_checkpoint
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.numbers import check_number
 
 
 class AverageCheckpoints(L.Callback):
@@ -23,6 +24,7 @@ class AverageCheckpoints(L.Callback):
     """
 
     def __init__(self, earlier: float | None = None) -> None:
+        check_number("average.earlier", earlier, above=0, optional=True)
         if earlier is not None and not (0 < earlier < 1 or (earlier >= 1 and earlier == int(earlier))):
             raise UserError(
                 f"average.earlier: expected a share of max_steps between 0 and 1, or a step from 1, got {earlier}"

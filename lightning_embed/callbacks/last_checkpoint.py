@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning_embed.callbacks.interrupt import StopSignals, name_of
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.collectives import max_over_ranks
-from lightning_embed.errors import NotFinite, UserError, first_line, user_error
+from lightning_embed.errors import NotFinite, first_line, user_error
+from lightning_embed.utils.numbers import check_number
 from lightning_embed.utils.signals import Stopped
 
 LAST = "last.ckpt"
@@ -39,10 +40,8 @@ class LastCheckpoint(Checkpoint):
         every_n_steps: int | None = None,
         every_minutes: float | None = 15.0,
     ) -> None:
-        if every_n_steps is not None and every_n_steps < 1:
-            raise UserError(f"last_checkpoint.every_n_steps: expected at least 1, or null, got {every_n_steps}")
-        if every_minutes is not None and not every_minutes > 0:
-            raise UserError(f"last_checkpoint.every_minutes: expected more than 0, or null, got {every_minutes}")
+        check_number("last_checkpoint.every_n_steps", every_n_steps, least=1, whole=True, optional=True)
+        check_number("last_checkpoint.every_minutes", every_minutes, above=0, optional=True)
         self.enabled, self.after_validation = enabled, after_validation
         self.every_n_steps, self.every_minutes = every_n_steps, every_minutes
         self.signals = StopSignals()

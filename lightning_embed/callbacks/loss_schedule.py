@@ -1,9 +1,12 @@
 """Stages of training: at given steps, losses change places by their weights alone."""
 
+from collections.abc import Mapping
+
 import lightning.pytorch as L
 
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.utils.numbers import check_number
 
 
 class LossSchedule(L.Callback):
@@ -19,6 +22,16 @@ class LossSchedule(L.Callback):
     """
 
     def __init__(self, stages: dict[int, dict[str, float]]) -> None:
+        if not stages:
+            raise UserError("LossSchedule: stages: expected at least one, e.g. {0: {nce: 0}, 1000: {nce: 1}}")
+        for step, weights in stages.items():
+            check_number("LossSchedule: stages: the step", step, least=0, whole=True)
+            if not isinstance(weights, Mapping):
+                raise UserError(
+                    f"LossSchedule: stages: step {step}: expected weights such as {{nce: 1}}, got {weights!r}"
+                )
+            for name, weight in weights.items():
+                check_number(f"LossSchedule: stages: the weight of {name} at step {step}", weight, least=0)
         self.stages = {step: dict(weights) for step, weights in sorted(stages.items())}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

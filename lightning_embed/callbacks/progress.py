@@ -14,6 +14,7 @@ from lightning_embed.evaluation.reports.names import score_text
 from lightning_embed.training.length import run_steps
 from lightning_embed.utils.activity import EVERY, Activity
 from lightning_embed.utils.formatting import clock
+from lightning_embed.utils.numbers import check_number
 
 LOSS, SCORE = "train/loss", "val/score"
 WINDOW = 50
@@ -33,6 +34,7 @@ class StepProgress(ProgressBar):
 
     def __init__(self, every: float = EVERY) -> None:
         super().__init__()
+        check_number("StepProgress: every", every, above=0)
         self.every, self._enabled = every, True
         self._line = Activity(every)
         self._pace = Pace()

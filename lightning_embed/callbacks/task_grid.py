@@ -16,6 +16,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision
 from lightning_embed.evaluation.tasks.grid import MEAN, evaluate_grid, grid_dims
+from lightning_embed.utils.numbers import check_number, check_numbers
 from lightning_embed.utils.quiet import quiet
 
 
@@ -41,6 +42,9 @@ class TaskGrid(L.Callback):
         shots: int = 16,
         every: int = 1,
     ) -> None:
+        check_numbers("TaskGrid: dims", dims, least=1, whole=True, optional=True)
+        check_number("TaskGrid: shots", shots, least=1, whole=True)
+        check_number("TaskGrid: every", every, least=1, whole=True)
         self.tasks, self.dims, self.precisions = tasks, dims, tuple(precisions)
         self.shots, self.every = shots, every
         self.history: list[tuple[int, list[GridRow]]] = []

@@ -11,6 +11,7 @@ import torch
 from lightning_embed.batch import TokenBatch
 from lightning_embed.distributed.collectives import max_over_ranks
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.numbers import check_number
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -34,6 +35,7 @@ class Throughput(L.Callback):
     """
 
     def __init__(self, every: int = 10) -> None:
+        check_number("every", every, least=1, whole=True)
         self.every = every
         self._measured = False
         self._begin()

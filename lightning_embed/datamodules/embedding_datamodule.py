@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,10 +101,12 @@ class EmbeddingDataModule(L.LightningDataModule):
         teacher_store: str | None = None,
     ) -> None:
         super().__init__()
-        if global_batch_size < 1 or eval_batch_size < 1:
-            raise UserError(
-                f"global_batch_size and eval_batch_size must be at least 1, got {global_batch_size} and {eval_batch_size}"
-            )
+        check_number("global_batch_size", global_batch_size, least=1, whole=True)
+        check_number("eval_batch_size", eval_batch_size, least=1, whole=True)
+        check_number("num_workers", num_workers, least=0, whole=True)
+        check_number("seed", seed, whole=True)
+        if mixture_temperature != inf:
+            check_number("mixture_temperature", mixture_temperature, least=1)
         check_number("holdout", holdout, least=0, below=1)
         self.train, self.validation = as_sources(train, "train"), as_sources(validation, "validation")
         self.test, self.predict = as_sources(test, "test"), as_sources(predict, "predict")

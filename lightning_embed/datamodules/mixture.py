@@ -29,10 +29,8 @@ def turns(batches: Sequence[int], weights: Sequence[float], mixture: Mixture, te
         temperature: T ≥ 1.
 
     Raises:
-        UserError: If T < 1, or weights are given with `round_robin`, which knows none.
+        UserError: If weights are given with `round_robin`, which knows none.
     """
-    if temperature < 1:
-        raise UserError(f"mixture_temperature must be at least 1, got {temperature}")
     b, w = np.asarray(batches, dtype=float), np.asarray(weights, dtype=float)
     if mixture == "round_robin":
         if (w != 1).any():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning_embed.datamodules.embedding_datamodule import EmbeddingDataModule
 from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.utils.numbers import check_number
 
 
 class PythonDocs(EmbeddingDataModule):
@@ -42,6 +43,7 @@ class PythonDocs(EmbeddingDataModule):
             seed=seed,
             teacher_store=teacher_store,
         )
+        check_number("max_pairs", max_pairs, least=1, whole=True)
         self.packages: Sequence[str] | None = packages
         self.cache_dir, self.max_pairs = cache_dir, max_pairs
         self.folder: Path | None = None

@@ -21,6 +21,7 @@ from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.errors import UserError
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import weights_hash
+from lightning_embed.utils.numbers import check_number
 
 NAME = "default"
 """peft's name of a model's only adapter."""
@@ -42,12 +43,9 @@ class Adapter(Described):
     """Names, or ends of names, of the linear maps that get one, such as [q_proj, v_proj]. None: all those of the layers."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise UserError(f"adapter: rank must be at least 1, got {self.rank}")
-        if not 0 < self.alpha < float("inf"):
-            raise UserError(f"adapter: alpha must be a number above 0, got {self.alpha}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"adapter: dropout must be from 0 to below 1, got {self.dropout}")
+        check_number("adapter: rank", self.rank, least=1, whole=True)
+        check_number("adapter: alpha", self.alpha, above=0)
+        check_number("adapter: dropout", self.dropout, least=0, below=1)
 
 
 def linear_maps(backbone: nn.Module) -> list[str]:

@@ -15,6 +15,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import config_hash, weights_hash
+from lightning_embed.utils.numbers import check_number
 
 
 class FrozenEncoder(TextEncoder):
@@ -194,6 +195,7 @@ class StoredTeacher(Described, nn.Module):
 
     def __init__(self, name: str, dim: int, prompts: dict[str, str] | None = None) -> None:
         super().__init__()
+        check_number(f"teacher '{name}': dim", dim, least=1, whole=True)
         self.name, self.dim, self.prompts = name, dim, dict(prompts or {})
 
     def identity(self) -> dict[str, Any]:

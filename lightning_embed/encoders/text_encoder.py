@@ -27,6 +27,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.described import Described, construction
+from lightning_embed.utils.numbers import check_number, check_numbers
 
 
 class TextEncoder(Described, nn.Module):
@@ -84,6 +85,13 @@ class TextEncoder(Described, nn.Module):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
+        for name, count in (("max_length", max_length), ("dim", dim)):
+            check_number(f"model '{model}': {name}", count, least=1, whole=True, optional=True)
+        for name, theta in (("rope_theta", rope_theta), ("export_rope_theta", export_rope_theta)):
+            check_number(f"model '{model}': {name}", theta, above=0, optional=True)
+        check_numbers(f"model '{model}': layers", layers, least=0, whole=True, optional=True)
+        check_number(f"model '{model}': dropout", dropout, least=0, below=1, optional=True)
+        check_number(f"model '{model}': max_tokens", max_tokens, least=1, whole=True)
         folder = locate(model)
         stored = read_settings(folder)
         self.model, self.folder = model, folder

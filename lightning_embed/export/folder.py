@@ -176,9 +176,34 @@ def run_new(
     Raises:
         UserError: If the model does not load, or some text's vector differs in direction or length.
     """
-    import json
-
     name = name or str(folder)
+    found = read_in_new_process(script, folder, texts, words, name)
+    least, (shortest, longest) = least_cosine(found, expected), lengths(found)
+    if not least > bound:
+        raise UserError(f"{name}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
+    if not (shortest > 1 - LENGTH_ERROR and longest < 1 + LENGTH_ERROR):
+        raise UserError(
+            f"{name}: the exported model's vectors have lengths of {shortest:.4f} to {longest:.4f}, and the encoder's have 1"
+        )
+    return least
+
+
+def read_in_new_process(
+    script: str, folder: Path, texts: Sequence[str], words: Sequence[str], name: str
+) -> dict[str, np.ndarray]:
+    """What a script, run in a new process, writes: name -> (n, D) vectors.
+
+    Args:
+        script: As for `run_new`.
+        folder: The exported model.
+        texts: n texts.
+        words: What else the script is given.
+        name: What is read, for messages.
+
+    Raises:
+        UserError: If it does not load.
+    """
+    import json
 
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "vectors.npz"
@@ -192,15 +217,7 @@ def run_new(
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
             raise UserError(f"{name}: the exported model does not load ({last})")
-        found = dict(np.load(result))
-    least, (shortest, longest) = least_cosine(found, expected), lengths(found)
-    if not least > bound:
-        raise UserError(f"{name}: the exported model's vectors differ from the encoder's (least cosine {least:.6f})")
-    if not (shortest > 1 - LENGTH_ERROR and longest < 1 + LENGTH_ERROR):
-        raise UserError(
-            f"{name}: the exported model's vectors have lengths of {shortest:.4f} to {longest:.4f}, and the encoder's have 1"
-        )
-    return least
+        return dict(np.load(result))
 
 
 def least_cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:

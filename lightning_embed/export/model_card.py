@@ -102,6 +102,7 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def _scores(run: Path | None) -> list[str]:
     if run is None or not (run / "report.json").is_file():
         return []
+    from lightning_embed.evaluation.reports.names import metric_title
     from lightning_embed.evaluation.reports.run_report import load_report, markdown_table
     from lightning_embed.evaluation.reports.tables import grid_table, models_table
 
@@ -111,9 +112,9 @@ def _scores(run: Path | None) -> list[str]:
         return []
     lines = ["## Scores", ""]
     if report.scored_on:
-        lines += [f"On {report.scored_on}:", ""]
+        lines += [f"Times 100, on {report.scored_on}:", ""]
     lines += markdown_table(models_table(report))
     if report.models and report.models[-1].grid:
-        lines += [f"{report.metric} with fewer dims and lower precision:", ""]
+        lines += [f"{metric_title(report.metric)} with fewer dims and lower precision:", ""]
         lines += markdown_table(grid_table(report.models[-1], report.metric))
     return lines

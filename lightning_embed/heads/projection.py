@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.atomic import whole_file
 from lightning_embed.utils.described import Described
+from lightning_embed.utils.numbers import check_number
 
 PRIOR = 1e-3
 """Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
@@ -66,6 +67,8 @@ class Projection(Described, nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
+        check_number("projection: in_dim", in_dim, least=1, whole=True, optional=True)
+        check_number("projection: out_dim", out_dim, least=1, whole=True, optional=True)
         self.direction, self.trainable, self.start, self.weights = direction, trainable, start, weights
         if in_dim is not None and out_dim is not None:
             self._create(in_dim, out_dim)

@@ -10,7 +10,6 @@ On several ranks, mean over ranks of what `forward` returns must be the loss of 
 `lightning_embed.testing.assert_world_size_invariant` proves it for a class of yours.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
 from lightning_embed.losses.requirements import Given, refuse
 from lightning_embed.utils.described import Described
+from lightning_embed.utils.numbers import check_number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,8 +69,7 @@ def required_roles(columns: Sequence[str]) -> frozenset[str]:
 def check_positive(**values: float) -> None:
     """Raises `UserError` if one of the named settings is not a finite number > 0."""
     for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise UserError(f"{name} must be a finite number > 0, got {value}")
+        check_number(name, value, above=0)
 
 
 class EmbeddingLoss(Described, nn.Module, ABC):
@@ -137,6 +136,23 @@ def weight_at(weight: float | Mapping[int, float], step: int) -> float:
     return weight[max(reached)] if reached else 0.0
 
 
+def check_weight(name: str, weight: Any) -> None:
+    """Raises `UserError` unless λ is a number ≥ 0, or a schedule of such numbers by steps ≥ 0.
+
+    Args:
+        name: What the setting is called.
+        weight: What was given.
+    """
+    if not isinstance(weight, Mapping):
+        check_number(name, weight, least=0)
+        return
+    if not weight:
+        raise UserError(f"{name}: a schedule needs at least one step, e.g. {{0: 1.0}}")
+    for step, value in weight.items():
+        check_number(f"{name}: the step", step, least=0, whole=True)
+        check_number(f"{name} from step {step} on", value, least=0)
+
+
 CONDITIONS = ("score", "label", "negative", "positive", "document")
 """What a term may be for batches with, or without."""
 
@@ -154,6 +170,7 @@ class LossTerm(Described):
     `positive` and `document`. None: all; one that lacks what the loss requires is then an error."""
 
     def __post_init__(self) -> None:
+        check_weight(f"loss {type(self.loss).__name__}: weight", self.weight)
         what = (self.when or CONDITIONS[0]).removeprefix("no ")
         if what not in CONDITIONS:
             raise UserError(f"when: expected one of {', '.join(CONDITIONS)}, or `no` before it, got {self.when!r}")

@@ -11,9 +11,10 @@ from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, EmbeddingBatch
 from lightning_embed.distributed.collectives import global_mean
 from lightning_embed.errors import UserError
 from lightning_embed.heads.pooling import EPS, normalize
-from lightning_embed.losses.base import EmbeddingLoss, in_float32
+from lightning_embed.losses.base import EmbeddingLoss, check_positive, in_float32
 from lightning_embed.losses.masks import Contrast, FalseNegatives, same_document, same_label, same_text, too_similar
 from lightning_embed.losses.slices import row_slices
+from lightning_embed.utils.numbers import check_number
 
 
 class _SlicedCrossEntropy(torch.autograd.Function):
@@ -131,7 +132,10 @@ class InfoNCE(EmbeddingLoss):
         teacher_max: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < min_temperature <= temperature < math.inf:
+        check_positive(min_temperature=min_temperature, temperature=temperature)
+        check_number("teacher_margin", teacher_margin, least=-2, most=2, optional=True)
+        check_number("teacher_max", teacher_max, least=-1, most=1, optional=True)
+        if min_temperature > temperature:
             raise UserError(
                 f"InfoNCE needs 0 < min_temperature <= temperature, got {min_temperature} and {temperature}"
             )

@@ -70,7 +70,10 @@ class KLDistillation(CandidateLoss):
         similarity: Similarity = "cosine",
     ) -> None:
         super().__init__(targets, similarity)
-        check_positive(temperature=temperature, teacher_temperature=teacher_temperature or temperature)
+        check_positive(
+            temperature=temperature,
+            teacher_temperature=temperature if teacher_temperature is None else teacher_temperature,
+        )
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
 
     def forward(self, batch: EmbeddingBatch) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.losses.base import EmbeddingLoss
+from lightning_embed.utils.numbers import check_number, check_numbers
 
 
 class Matryoshka(EmbeddingLoss):
@@ -38,12 +39,12 @@ class Matryoshka(EmbeddingLoss):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not dims or min(dims) < 1:
-            raise UserError(f"Matryoshka needs one or more dims, each at least 1, got {list(dims)}")
-        if weights is not None and (len(weights) != len(dims) or min(weights) <= 0):
-            raise UserError(f"Matryoshka needs a weight > 0 for each of its {len(dims)} dims, got {list(weights)}")
-        if dims_per_step is not None and not 0 < dims_per_step <= len(dims):
-            raise UserError(f"Matryoshka's dims_per_step must be from 1 to {len(dims)}, got {dims_per_step}")
+        check_numbers("Matryoshka: dims", dims, least=1, whole=True)
+        check_numbers("Matryoshka: weights", weights, above=0, optional=True)
+        if weights is not None and len(weights) != len(dims):
+            raise UserError(f"Matryoshka: weights must be one for each of its {len(dims)} dims, got {list(weights)}")
+        check_number("Matryoshka: dims_per_step", dims_per_step, least=1, most=len(dims), whole=True, optional=True)
+        check_number("Matryoshka: seed", seed, whole=True)
         self.loss, self.dims, self.seed = loss, tuple(dims), seed
         total = sum(weights) if weights else len(dims)
         self.weights = tuple(weight / total for weight in weights or [1.0] * len(dims))

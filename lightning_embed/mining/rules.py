@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.datamodules.plan import mix
 from lightning_embed.errors import UserError
+from lightning_embed.utils.numbers import check_number
 
 VERDICTS = (
     "chosen",
@@ -60,19 +61,19 @@ class Rules:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_negatives < 1:
-            raise UserError(f"num_negatives must be at least 1, got {self.num_negatives}")
-        if self.range_min < 0:
-            raise UserError(f"range_min must be at least 0, got {self.range_min}")
+        check_number("num_negatives", self.num_negatives, least=1, whole=True)
+        check_number("range_min", self.range_min, least=0, whole=True)
+        check_number("range_max", self.range_max, least=1, whole=True, optional=True)
+        check_number("max_score", self.max_score, optional=True)
+        check_number("min_score", self.min_score, optional=True)
+        check_number("absolute_margin", self.absolute_margin, least=0, optional=True)
+        check_number("relative_margin", self.relative_margin, least=0, optional=True)
+        check_number("seed", self.seed, whole=True)
         if self.range_max is not None and self.range_max - self.range_min < self.num_negatives:
             raise UserError(
                 f"range_max {self.range_max} less range_min {self.range_min} leaves {self.range_max - self.range_min} candidates "
                 f"for {self.num_negatives} negatives; raise range_max or lower the others"
             )
-        for name in ("absolute_margin", "relative_margin"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UserError(f"{name} must be at least 0, got {value}")
         if self.max_score is not None and self.min_score is not None and self.max_score < self.min_score:
             raise UserError(f"max_score {self.max_score} is below min_score {self.min_score}: nothing is between them")
 

@@ -6,6 +6,7 @@ from typing import Literal
 from lightning_embed.errors import UserError
 from lightning_embed.mining.output import OutputFormat
 from lightning_embed.mining.search import IndexKind
+from lightning_embed.utils.numbers import check_number
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,8 @@ class SearchSettings:
     precision: Literal["float16", "float32"] = "float16"
 
     def __post_init__(self) -> None:
-        if not 0 < self.recall <= 1:
-            raise UserError(f"recall must be above 0 and at most 1, got {self.recall}")
-        if not self.max_memory_gb > 0:
-            raise UserError(f"max_memory_gb must be above 0, got {self.max_memory_gb}")
+        check_number("recall", self.recall, above=0, most=1)
+        check_number("max_memory_gb", self.max_memory_gb, above=0)
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ class WorkSettings:
     shard: int | None = None
 
     def __post_init__(self) -> None:
-        if self.shards < 1 or not 0 <= (self.shard or 0) < self.shards:
-            raise UserError(
-                f"shard must be from 0 to shards - 1 and shards at least 1, got shard {self.shard} of {self.shards}"
-            )
+        check_number("shards", self.shards, least=1, whole=True)
+        check_number("shard", self.shard, least=0, whole=True, optional=True)
+        if not 0 <= (self.shard or 0) < self.shards:
+            raise UserError(f"shard must be from 0 to shards - 1, got shard {self.shard} of {self.shards}")
 
 
 @dataclass(frozen=True)
@@ -96,3 +95,6 @@ class BadRowSettings:
 
     on_bad_row: Literal["error", "skip"] = "error"
     max_bad_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_number("max_bad_share", self.max_bad_share, least=0, most=1)

@@ -31,6 +31,7 @@ from lightning_embed.distributed.tensors import shard_like, unshard, unshard_sta
 from lightning_embed.errors import UserError, in_one_line
 from lightning_embed.training.sharding import shard_encoder, shard_heads
 from lightning_embed.utils.atomic import remove
+from lightning_embed.utils.numbers import check_number
 
 if TYPE_CHECKING:
     from lightning_embed.encoders.teacher import FrozenEncoder
@@ -64,6 +65,8 @@ class FSDP2(ModelParallelStrategy):
 
     def __init__(self, replicate: int = 1, shard: int | None = None, save_distributed_checkpoint: bool = False) -> None:
         super().__init__(save_distributed_checkpoint=save_distributed_checkpoint)
+        check_number("strategy fsdp2: replicate", replicate, least=1, whole=True)
+        check_number("strategy fsdp2: shard", shard, least=1, whole=True, optional=True)
         self.replicate, self.shard = replicate, shard
         self.save_distributed_checkpoint = save_distributed_checkpoint
         self.mesh: DeviceMesh | None = None

@@ -134,9 +134,9 @@ def test_numbers_that_cannot_be_are_refused(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(job, tmp_path, capsys, "--last_checkpoint.every_n_steps", "0")
-    assert "every_n_steps: expected at least 1" in said
+    assert "every_n_steps must be at least 1 or null, got 0" in said
     said = refused(job, tmp_path, capsys, "--last_checkpoint.every_minutes", "0")
-    assert "every_minutes: expected more than 0" in said
+    assert "every_minutes must be above 0 or null, got 0" in said
 
 
 def test_a_notebooks_trainer_writes_it_too(job: dict[str, Any], tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_groups_too_large_for_the_share_train() -> None:
 
 def test_pairs_that_do_not_belong_together_are_no_validation_pairs() -> None:
     rows = [{**row, "label": i % 2} for i, row in enumerate(ROWS)]
-    data = EmbeddingDataModule(rows, holdout=0.2)
+    data = EmbeddingDataModule(Source(rows, task="retrieval"), holdout=0.2)
     assert len(data.rows("train")[0]) == 160 and 0 < len(data.rows("validation")[0]) < 20
 
 

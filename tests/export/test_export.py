@@ -131,7 +131,8 @@ def test_the_card_tells_the_run_and_leaves_the_licence(trained: Path, exported: 
     ):
         assert said in card
     report = json.loads((trained.parents[1] / "report.json").read_text())
-    assert f"{report['models'][-1]['grid'][0]['scores']['ndcg@10']:.4f}" in card
+    score = 100 * report["models"][-1]["grid"][0]["scores"]["ndcg@10"]
+    assert f"| {score:.1f} |" in card and "nDCG@10" in card and "ndcg@10" not in card
 
 
 def test_fewer_dims_are_truncation(trained: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lightning_embed.errors import UserError
 from lightning_embed.utils.atomic import write_whole
+from lightning_embed.utils.numbers import check_number
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class BadRows:
     """Source's name and row, of those left out so far."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_share <= 1:
-            raise UserError(f"max_bad_share must be from 0 to 1, got {self.max_share}")
+        check_number("max_bad_share", self.max_share, least=0, most=1)
 
     @property
     def skip(self) -> bool:
