@@ -246,7 +246,10 @@ class EmbeddingDataModule(L.LightningDataModule):
             if self.holdout and (split == "train" or (split in EVALUATION and not sources)):
                 self._opened[split] = self._held(split)
             else:
-                opened = [open_source(one, needed, self.bad_rows, _only_pairs(one, split)) for one in sources]
+                opened = [
+                    open_source(one, needed, self.bad_rows, _only_pairs(one, split), split == "train")
+                    for one in sources
+                ]
                 self._opened[split] = [self._checked(rows, split) for rows in opened]
         return self._opened[split]
 
@@ -255,7 +258,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         sources = as_sources(list(self.sources("train")), "train")
         if self._parts is None:
             parts = [one for one in EVALUATION if not self.sources(one)]
-            opened = [open_source(source, bad_rows=self.bad_rows) for source in sources]
+            opened = [open_source(source, bad_rows=self.bad_rows, texts_alone=True) for source in sources]
             self._parts = opened, split_rows(opened, self.holdout, parts)
         opened, numbers = self._parts
         if split != "train":

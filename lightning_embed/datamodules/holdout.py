@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.batch import ROLES, text_key
+from lightning_embed.batch import POSITIVE, ROLES, text_key
 from lightning_embed.datamodules.sources.rows import Rows, as_list
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
@@ -120,11 +120,17 @@ def split_rows(sources: Sequence[Rows], share: float, parts: Sequence[str]) -> l
     Raises:
         UserError: If not one row can be held out.
     """
-    labelled = {number for number, rows in enumerate(sources) if rows.labelled is not None}
+    labelled = {
+        number for number, rows in enumerate(sources) if rows.labelled is not None or POSITIVE not in rows.columns
+    }
     shares = [share / len(parts)] * len(parts)
     found = hold_out([Keys.of(texts_of(rows)) for rows in sources], shares, skip=labelled)
     if sources and not any(part.any() for part in found):
-        why = "rows of text and label have no pairs" if labelled else "too many of them share a text with others"
+        why = (
+            "rows of text and label, and texts alone, have no pairs"
+            if labelled
+            else "too many of them share a text with others"
+        )
         raise UserError(
             f"holdout: not one of {sum(map(len, found)):,} training rows can be held out, because {why}; give data.validation"
         )

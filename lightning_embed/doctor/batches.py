@@ -76,6 +76,8 @@ def negatives_seen(batch: TokenBatch, loss: InfoNCE | None) -> Tensor:
         batch: The rows whose documents are shared.
         loss: The loss; None: one with the default masks.
     """
+    if POSITIVE not in batch.student:  # texts alone are contrasted with nothing
+        return torch.zeros(len(batch), dtype=torch.long)
     none_yet = {role: torch.zeros(len(tokens), 1) for role, tokens in batch.student.items()}
     vectors = EmbeddingBatch(
         none_yet, keys=batch.keys, negative_counts=batch.negative_counts, label=batch.label, document=batch.document
@@ -98,7 +100,7 @@ def repeated_rows(batch: TokenBatch) -> int:
     for role, keys in batch.keys.items():
         for key, row in zip(keys.tolist(), owners[role].tolist(), strict=True):
             rows_of.setdefault(key, set()).add(row)
-    pairs = zip(*(batch.keys[role].tolist() for role in (ANCHOR, POSITIVE)), strict=True)
+    pairs = zip(*(batch.keys[role].tolist() for role in (ANCHOR, POSITIVE) if role in batch.keys), strict=True)
     return sum(any(len(rows_of[key]) > 1 for key in pair) for pair in pairs)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.batch import NEGATIVE, ROLES, EmbeddingBatch
+from lightning_embed.batch import ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
 from lightning_embed.losses.requirements import Given, refuse
@@ -62,8 +62,8 @@ def role_names(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def required_roles(columns: Sequence[str]) -> frozenset[str]:
-    """What a loss over these columns requires: all of them, but negatives only where it has nothing else."""
-    return frozenset(columns) - {NEGATIVE} or frozenset(columns)
+    """What a loss over these columns requires: the anchor, or else the positive, or else the negatives; the others where they are there."""
+    return frozenset([next(role for role in ROLES if role in columns)])
 
 
 def check_positive(**values: float) -> None:

@@ -41,7 +41,9 @@ LONG_NAME = 60
 """Characters of a column's name, above which it is a row of data in a file without names."""
 
 
-def find_roles(source: Source, found: Sequence[str], needed: Collection[str], is_text: IsText) -> dict[str, list[str]]:
+def find_roles(
+    source: Source, found: Sequence[str], needed: Collection[str], is_text: IsText, texts_alone: bool = False
+) -> dict[str, list[str]]:
     """Role -> the columns that play it; only negatives may have several.
 
     Args:
@@ -49,6 +51,8 @@ def find_roles(source: Source, found: Sequence[str], needed: Collection[str], is
         found: The columns of the data.
         needed: Roles that it must have; a label does for a positive.
         is_text: Whether a column holds texts, and not all of them numbers.
+        texts_alone: Whether a lone anchor will do where it is clear that there is no positive: `columns` gives none, or no other column
+            holds texts.
 
     Raises:
         UserError: `source.columns` names a role or a column that does not exist, or it is open which column plays a needed role.
@@ -58,7 +62,11 @@ def find_roles(source: Source, found: Sequence[str], needed: Collection[str], is
     else:
         roles = {role: _clear(role, columns, is_text) for role, columns in by_name(found).items()}
         if not {ANCHOR, POSITIVE} & {role for role, columns in roles.items() if columns}:
-            roles |= _by_order(source, found, roles, needed, is_text)
+            roles |= _by_order(source, found, roles, (ANCHOR,) if texts_alone else needed, is_text)
+    taken = {column for columns in roles.values() for column in columns}
+    other_texts = any(_may_be_text(column) and is_text(column) for column in found if column not in taken)
+    if texts_alone and POSITIVE not in roles and (source.columns is not None or not other_texts):
+        needed = [role for role in needed if role != POSITIVE]
     missing = [
         r for r in needed if len(roles.get(r, ())) != 1 and not (r == POSITIVE and r not in roles and LABEL in roles)
     ]

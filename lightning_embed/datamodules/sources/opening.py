@@ -41,6 +41,7 @@ def open_source(
     needed: Sequence[str] = (ANCHOR, POSITIVE),
     bad_rows: BadRows | None = None,
     pairs_only: bool = False,
+    texts_alone: bool = False,
 ) -> Rows:
     """Opens a source: reads or converts its files, finds its columns, applies its filter and looks for bad rows.
 
@@ -49,6 +50,7 @@ def open_source(
         needed: Roles that it must have; a label does for a positive, which is then drawn among the rows of that label.
         bad_rows: What becomes of rows that cannot be used; None: the first is an error.
         pairs_only: Whether rows labelled as pairs that do not belong together are left out.
+        texts_alone: Whether a source without positives and labels will do, for losses that need none.
 
     Raises:
         UserError: If a file is missing, empty or unreadable, a role has no column or a column of the wrong type, a row cannot be used,
@@ -62,7 +64,7 @@ def open_source(
     if len(faults) == len(table):
         _refuse_all(source, table, files, faults)
     columns = [column for column in table.columns if column not in row_by_row.MARKS]
-    roles = find_roles(source, columns, needed, lambda column: holds_texts(table, column))
+    roles = find_roles(source, columns, needed, lambda column: holds_texts(table, column), texts_alone)
     _drop_empty(source, table, roles)
     check_types(table.schema, roles, source.title)
     unused = unused_columns(source, columns, roles)
@@ -82,7 +84,8 @@ def open_source(
     _add_faults(faults, table, roles, usable, all_of_them=bad_rows.skip)
     usable[list(faults)] = False
     labels = None
-    if POSITIVE in needed and POSITIVE not in roles and (bad_rows.skip or not faults):
+    drawn = POSITIVE in needed and POSITIVE not in roles and LABEL in roles
+    if drawn and (bad_rows.skip or not faults):
         labels, names = codes(table, roles[LABEL][0])
         alone = np.flatnonzero(usable)[lone(labels[usable])].tolist()
         faults |= {row: (roles[LABEL][0], f"no other row has its label {names[labels[row]]!r}") for row in alone}

@@ -1,0 +1,126 @@
+"""Sources of texts alone: they train whatever needs no positive, alone and beside pairs, and nothing takes them for pairs by mistake."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import torch
+
+from lightning_embed import EmbeddingDataModule, Source, UserError
+from tests.cli.test_fit import config, losses, refused, run
+from tests.toys import toy_pairs
+
+Job = dict[str, Any]
+
+
+def put(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    return put(tmp_path / "texts.jsonl", [{"text": row["anchor"]} for row in toy_pairs(64)])
+
+
+@pytest.fixture
+def job(teacher: Path, student: Path, pairs: Path, texts: Path, tmp_path: Path) -> Job:
+    """Distils texts alone; validation and test have pairs."""
+    job = config(teacher, student, pairs, tmp_path / "run")
+    job["data"]["init_args"]["train"] = [{"path": str(texts)}]
+    return job
+
+
+def test_a_student_learns_its_teacher_from_texts_alone(job: Job, tmp_path: Path) -> None:
+    job["model"]["init_args"]["projection"] = {"start": "random"}
+    run(job, tmp_path, "--trainer.max_steps", "40", "--report.export", "false")
+    found = losses(tmp_path / "run")
+    assert sum(found[-5:]) / 5 < 0.3 * found[0]
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["training"]["rows"] == 640 and report["models"][-1]["grid"]
+
+
+def test_a_stopped_run_resumes_to_the_same_losses(job: Job, tmp_path: Path) -> None:
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "6")
+    whole = losses(tmp_path / "run")
+    job["trainer"]["default_root_dir"] = str(tmp_path / "parts")
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "3")
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "6", "--ckpt_path", "last")
+    assert losses(tmp_path / "parts") == pytest.approx(whole, rel=1e-6)
+
+
+def test_texts_and_pairs_train_in_one_run(job: Job, pairs: Path, tmp_path: Path) -> None:
+    job["data"]["init_args"] |= {
+        "mixture": "round_robin",
+        "train": [job["data"]["init_args"]["train"][0], {"path": str(pairs)}],
+    }
+    job["model"]["init_args"]["losses"] |= {"nce": {"loss": "InfoNCE", "when": "positive"}, "gor": "GOR"}
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "4")
+    table = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv").dropna(subset="train/loss")
+    assert table["train/nce"].isna().tolist() == [True, False, True, False] and table["train/gor"].notna().all()
+
+
+def test_a_loss_of_pairs_over_texts_alone_is_refused_before_the_first_step(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job["model"]["init_args"]["losses"]["nce"] = {"loss": "InfoNCE"}
+    said = refused(job, tmp_path, capsys)
+    assert "loss 'nce' (InfoNCE) requires positive, which the batch of source 'texts' lacks" in said
+
+
+def test_doctor_and_cache_take_texts_alone(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job["data"]["init_args"]["teacher_store"] = str(tmp_path / "store")
+    run(job, tmp_path, command="doctor")
+    assert "texts" in capsys.readouterr().out
+    run(job, tmp_path, command="cache")
+    capsys.readouterr()
+    run(job, tmp_path, "--report.enabled", "false", "--trainer.max_steps", "1")
+    assert "192 of 192 texts are stored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": 7, "text": "w1 w2"},
+        {"anchor": "w1"},
+        {"query": "w3 w4", "n": 2},
+        {"sentence": "w5"},
+        {"id": "x9", "quote": "w6 w7"},
+    ],
+)
+def test_one_column_of_texts_is_enough(tmp_path: Path, row: dict[str, Any]) -> None:
+    (rows,) = EmbeddingDataModule(put(tmp_path / "rows.jsonl", [row] * 3)).rows("train")
+    assert rows.roles == {"anchor"} and rows.given.roles == {"anchor"}
+
+
+@pytest.mark.parametrize(
+    "row", [{"anchor": "w1", "positve": "w2"}, {"text": "w1", "translation": "w2"}, {"q": "w1", "a": "w2", "c": "w3"}]
+)
+def test_texts_beside_another_text_are_not_taken_for_texts_alone(tmp_path: Path, row: dict[str, Any]) -> None:
+    file = put(tmp_path / "rows.jsonl", [row] * 3)
+    with pytest.raises(UserError, match="say which is which"):
+        EmbeddingDataModule(file).rows("train")
+    (rows,) = EmbeddingDataModule(Source(file, columns={"anchor": next(iter(row))})).rows("train")
+    assert rows.roles == {"anchor"}
+
+
+def test_held_out_texts_alone_are_refused(
+    job: Job, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job["data"]["init_args"]["validation"] = str(texts)
+    assert "no column is known to be its positive" in refused(job, tmp_path, capsys)
+
+
+def test_two_ranks_give_the_losses_of_one(job: Job, tmp_path: Path) -> None:
+    run(job, tmp_path, "--report.enabled", "false")
+    alone = losses(tmp_path / "run")
+    job["trainer"] |= {"default_root_dir": str(tmp_path / "two"), "devices": 2, "strategy": "ddp"}
+    from tests.cli.test_fit import start
+
+    process = start(job, tmp_path, "--report.enabled", "false")
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert losses(tmp_path / "two") == pytest.approx(alone, rel=1e-4)
+    assert torch.isfinite(torch.tensor(alone)).all()
