@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 
+from lightning_embed.evaluation.metrics.by_source import MAINS
 from lightning_embed.evaluation.reports.names import score_text
 from lightning_embed.training.length import run_steps
 from lightning_embed.utils.activity import EVERY, Activity
@@ -280,6 +281,9 @@ def score_shown(trainer: L.Trainer) -> str:
     metrics = trainer.callback_metrics
     best = [one.monitor for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.monitor]
     known = [name for name in (*best, SCORE, *metrics) if name in metrics and name.startswith(("val/", "grid/"))]
+    tasks = [f"val/{main}" for main in MAINS if f"val/{main}" in metrics]
+    if known and known[0] == SCORE and len(tasks) == 1:  # the mean is that of one score, which says more
+        known = tasks
     return score_text(known[0], float(metrics[known[0]])) if known else ""
 
 

@@ -53,7 +53,7 @@ def test_a_run_that_is_stopped_is_not_validated_and_resumes_at_its_step(job: dic
     assert validations(tmp_path / "run") == [5, 7]
 
 
-@pytest.mark.parametrize("interval", [1.0, 3])
+@pytest.mark.parametrize("interval", [1.0, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_validation_that_was_cut_short_is_done_as_the_run_resumes(
     interval: float, job: dict[str, Any], tmp_path: Path
 ) -> None:

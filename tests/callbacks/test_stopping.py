@@ -54,7 +54,9 @@ def ends_as_one_never_stopped(job: dict[str, Any], tmp_path: Path) -> None:
     )  # an error's step is not logged
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)]
+)
 def test_a_signal_finishes_the_step_and_saves_it(
     name: str, code: int, job: dict[str, Any], tmp_path: Path, last: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,12 +147,12 @@ def test_metric_titles() -> None:
         "Recall@1",
         "loss",
         "nDCG@10",
-        "nDCG@10",
+        "docs nDCG@10",
         "V-measure",
     ]
 
 
 def test_scores_are_times_100_and_other_values_as_they_are() -> None:
-    assert score_text("val/docs/ndcg@10", 0.7797) == "nDCG@10 78.0"
+    assert score_text("val/docs/ndcg@10", 0.7797) == "docs nDCG@10 78.0"
     assert score_text("grid/STSBenchmark/128/int8", 0.5) == "STSBenchmark 50.0"
     assert score_text("val/loss", 0.123456) == "val/loss 0.1235"

@@ -210,6 +210,7 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.
     assert "not a checkpoint that can be read" in refused(tmp_path, capsys, tmp_path / "evil.ckpt", tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime") is not None, reason="onnxruntime is installed")
 def test_onnx_without_its_packages_says_what_to_install(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -27,6 +27,7 @@ models = [dict(name=name, dim=32, grid=grid) for name in ("teacher", "student af
 """
 
 
+@pytest.mark.slow
 def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -225,7 +225,9 @@ def test_a_killed_chain_goes_on_inside_its_stage(chain: Path, fit: list[str]) ->
     assert json.loads((chain.parent / "run/one/done.json").read_text())["outcome"]["stops"] == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_to_the_chain_alone_reaches_its_fit(
     number: int, code: int, chain: Path, fit: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_embed.encoders.lora import Adapter
@@ -10,6 +11,7 @@ from tests.fits import Fit, differences, result, run_fits, write_inputs
 ADAPTED = (("adapter", Adapter(4, 8.0, 0.0)),)
 
 
+@pytest.mark.slow
 def test_an_adapter_trains_saves_and_resumes_when_its_base_is_sharded(tmp_path: Path) -> None:
     write_inputs(tmp_path, ("qwen3",))
     run_fits(tmp_path, [Fit("alone", student=ADAPTED, steps=4)], 1)

@@ -16,7 +16,7 @@ encoder = TextEncoder("model", pooling="mean", layers=[0, 1])
 TextEncoder("model", pooling="median")  # error
 TextEncoder("model", prompt={})  # error
 EmbeddingModule(encoder, {"nce": LossTerm(InfoNCE(temperature=0.05))})
-EmbeddingModule(encoder, {"nce": InfoNCE()})  # error
+EmbeddingModule(encoder, {"nce": "InfoNCE"})  # error
 LossTerm(InfoNCE(), weight="high")  # error
 Source("rows.jsonl", task="translation")  # error
 EmbeddingDataModule(3)  # error
