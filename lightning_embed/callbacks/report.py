@@ -33,6 +33,7 @@ from lightning_embed.evaluation.reports.measuring import device_name, is_loaded,
 from lightning_embed.export.of_run import Export, export_run
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.numbers import check_numbers
 
 SPEED_TEXTS = 512
 VERIFIED_TEXTS = 200
@@ -87,6 +88,7 @@ class Report(L.Callback):
     ) -> None:
         if weights not in ("last", "best"):
             raise UserError(f"report.weights: expected last or best, got {weights!r}")
+        check_numbers("report.dims", dims, least=1, whole=True, optional=True)
         self.enabled, self.dims, self.export, self.weights = enabled, dims, export, weights
         self.require = dict(require or {})
         check_gates(self.require, "report.require")

@@ -76,6 +76,7 @@ def _rank(rank: int, folder: str, port: int) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_rank_without_rows_takes_part(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -47,7 +47,7 @@ def test_a_log_has_a_line_at_the_first_step_each_validation_and_the_last_step(
 
 def test_a_line_is_printed_every_so_many_seconds(job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job["data"]["init_args"]["validation"] = []
-    job["trainer"]["callbacks"] = [{"class_path": "lightning_embed.StepProgress", "init_args": {"every": 0.0}}]
+    job["trainer"]["callbacks"] = [{"class_path": "lightning_embed.StepProgress", "init_args": {"every": 1e-9}}]
     run(job, tmp_path, "--report.enabled", "false")
     assert [line.split()[1] for line in steps(capsys.readouterr().err)] == ["1/4", "2/4", "3/4", "4/4"]
 

@@ -215,7 +215,7 @@ GOOD = json.dumps(toy_pairs(1)[0]) + "\n"
     [
         ("", "bad.jsonl is empty"),
         (GOOD + "{broken\n", "bad.jsonl, line 2: expected a JSON object"),
-        ('{"anchor": "w1", "number": 3}\n', "the columns found are anchor, number"),
+        ('{"anchor": "w1", "positve": "w2"}\n', "the columns found are anchor, positve"),
         (GOOD + '{"anchor": " ", "positive": "w2"}\n', "bad.jsonl, line 2, column 'anchor': expected a text"),
     ],
     ids=["empty file", "no JSON", "missing role", "empty text"],

@@ -62,7 +62,6 @@ def test_known_names_give_the_roles_whatever_stands_beside_them(
         ("id,frage,antwort", "{anchor: frage, positive: antwort}"),
         (",frage,antwort", "{anchor: frage, positive: antwort}"),
         ("Unnamed: 0,frage,antwort", "{anchor: frage, positive: antwort}"),
-        ("uuid,frage", "{anchor: frage, positive: COLUMN}"),
         ("frage,antwort,quelle", "{anchor: frage, positive: antwort}"),
         ("frage,antwort,similarity", "{anchor: frage, positive: antwort}"),
         ("question,context,answer", "{anchor: question, positive: context}"),

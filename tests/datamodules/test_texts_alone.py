@@ -113,6 +113,7 @@ def test_held_out_texts_alone_are_refused(
     assert "no column is known to be its positive" in refused(job, tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_losses_of_one(job: Job, tmp_path: Path) -> None:
     run(job, tmp_path, "--report.enabled", "false")
     alone = losses(tmp_path / "run")

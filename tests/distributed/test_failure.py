@@ -36,6 +36,7 @@ def failed(job: dict, tmp_path: Path, strategy: str | dict, rank: int, how: str)
     return process.returncode, output
 
 
+@pytest.mark.slow
 def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one_device(
     teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:

@@ -264,6 +264,7 @@ def test_scored_and_unscored_sources_take_other_losses(
     assert "when: expected one of score" in refused(job, tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_losses_that_rest_do_not_stop_ddp(job: dict, tmp_path: Path) -> None:
     """τ and ψ get no gradient from a scored batch; DDP would wait for it."""
     terms = job["model"]["init_args"]["losses"]

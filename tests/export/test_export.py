@@ -210,7 +210,6 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path, capsys: pytest.
     assert "not a checkpoint that can be read" in refused(tmp_path, capsys, tmp_path / "evil.ckpt", tmp_path / "out")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime") is not None, reason="onnxruntime is installed")
 def test_onnx_without_its_packages_says_what_to_install(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -219,6 +218,7 @@ def test_onnx_without_its_packages_says_what_to_install(
     assert "pip install onnx onnxscript onnxruntime" in said and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="needs onnx's packages")
 def test_onnx_graphs_give_the_vectors(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = export(tmp_path, trained, tmp_path / "out", "--onnx", "true")

@@ -157,7 +157,7 @@ def test_range_max_is_derived_as_in_sentence_transformers() -> None:
         ({"range_min": -1}, "range_min must be at least 0"),
         ({"range_min": 8, "range_max": 10}, "leaves 2 candidates for 3 negatives"),
         ({"relative_margin": -0.1}, "relative_margin must be at least 0"),
-        ({"absolute_margin": float("nan")}, "absolute_margin must be at least 0"),
+        ({"absolute_margin": float("nan")}, "absolute_margin must be a finite number at least 0"),
         ({"min_score": 0.5, "max_score": 0.4}, "nothing is between them"),
     ],
 )

@@ -49,6 +49,7 @@ def worker(rank: int, store: str, out: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_log_the_mean_over_ranks(tmp_path: Path) -> None:
     mp.spawn(worker, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
     assert [torch.load(tmp_path / f"out{rank}", weights_only=True) for rank in range(2)] == [{"nce": 2.0}] * 2

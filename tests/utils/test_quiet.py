@@ -42,7 +42,7 @@ def state() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["as imported", "as a user set it"])
+@pytest.fixture(params=["as imported", pytest.param("as a user set it", marks=pytest.mark.slow)])
 def before(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """What must be afterwards as it is now; a user may have switched each thing to either side."""
     import mteb  # noqa: F401  (what importing a library sets is its own affair)

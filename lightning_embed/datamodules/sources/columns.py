@@ -65,7 +65,8 @@ def find_roles(
             roles |= _by_order(source, found, roles, (ANCHOR,) if texts_alone else needed, is_text)
     taken = {column for columns in roles.values() for column in columns}
     other_texts = any(_may_be_text(column) and is_text(column) for column in found if column not in taken)
-    if texts_alone and POSITIVE not in roles and (source.columns is not None or not other_texts):
+    clear = len(roles.get(ANCHOR, ())) == 1 and (source.columns is not None or not other_texts)
+    if texts_alone and POSITIVE not in roles and clear:
         needed = [role for role in needed if role != POSITIVE]
     missing = [
         r for r in needed if len(roles.get(r, ())) != 1 and not (r == POSITIVE and r not in roles and LABEL in roles)
