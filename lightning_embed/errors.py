@@ -36,6 +36,15 @@ def user_error(error: BaseException | None) -> UserError | None:
     return error
 
 
+def exit_code(error: BaseException) -> int:
+    """The command line's exit code for an error that it reports in one line.
+
+    Args:
+        error: What was raised.
+    """
+    return getattr(user_error(error), "exit_code", UserError.exit_code)
+
+
 def first_line(error: object, length: int = 160) -> str:
     """What another library says of an error, in one line; its class where it says nothing.
 

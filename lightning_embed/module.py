@@ -196,7 +196,8 @@ class EmbeddingModule(SavedModule):
         return list(remarks({name: term for name, term in self.terms.items() if term.runs_before(steps)}, sources))
 
     def on_fit_start(self) -> None:
-        """Looks whether the sources give what the losses require, and calls the losses' hooks."""
+        """Looks whether the sources give what the losses require, and calls their hooks; forgets what a fit before has not logged."""
+        self._loss_log, self._logged = LossLog(), {}
         steps = self.trainer.max_steps
         given = getattr(
             getattr(self.trainer, "datamodule", None), "given", []
@@ -300,6 +301,10 @@ class EmbeddingModule(SavedModule):
         self._held_out.reset()
         self.log_dict(scores, rank_zero_only=False, prog_bar=False)
 
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the rows of a validation that was cut short."""
+        self._held_out.reset()
+
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Collects the vectors of held-out rows."""
         self._score(batch)
@@ -311,6 +316,10 @@ class EmbeddingModule(SavedModule):
     def on_validation_end(self) -> None:
         """Shows a ReduceLROnPlateau the score that it watches."""
         step_after_validation(self.trainer)
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets the rows of a test that was cut short."""
+        self._held_out.reset()
 
     def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Collects the vectors of test rows."""

@@ -94,3 +94,44 @@ def test_the_losses_of_a_batch_can_be_computed_by_hand(student: Path) -> None:
     assert module.compute_losses(vectors, losses).keys() == {"gor"}
     with pytest.raises(UserError, match="score"):
         module.compute_losses(vectors, {"cosent": CoSENT()})
+
+
+class Stops(L.Callback):
+    """Ends a run by an error in the middle of a validation, or before the first log."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.where == "training":
+            raise RuntimeError("stop")
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        if self.where == "validation":
+            raise RuntimeError("stop")
+
+
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_a_run_that_failed_leaves_nothing_in_the_next_ones_scores_and_losses(
+    student: Path, pairs: Path, tmp_path: Path, where: str
+) -> None:
+    """The learning rate is 0, so that each fit has the same losses and scores."""
+
+    def fit(module: EmbeddingModule, *callbacks: L.Callback) -> dict[str, float]:
+        source = [Source(str(pairs), name="web")]
+        data = EmbeddingDataModule(source, source, global_batch_size=8, eval_batch_size=16, num_workers=0)
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=2, log_every_n_steps=2, val_check_interval=1, callbacks=list(callbacks), logger=False,
+            default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, data)
+        return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    def module() -> EmbeddingModule:
+        return EmbeddingModule(**parts(student), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+
+    used = module()
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(used, Stops(where))
+    assert fit(used) == pytest.approx(fit(module()), rel=1e-6)

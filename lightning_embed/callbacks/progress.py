@@ -273,7 +273,7 @@ class Pace:
 
 
 def score_shown(trainer: L.Trainer) -> str:
-    """The last validation score: the one by which the best checkpoint is chosen, else nDCG@10, else any.
+    """The last validation score: the one by which the best checkpoint is chosen, else the mean of all sources, else any.
 
     Args:
         trainer: While it fits.

@@ -223,7 +223,7 @@ class Report(L.Callback):
             metric=scores.metric,
             artefacts=artefacts,
             exported=export.folder,
-            notes=export.notes + lines + self._notes(module, data),
+            notes=[*export.notes, *lines, *self._notes(module, data)],
             failures=[export.failed] * bool(export.failed) + broken,
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lightning_embed.compat.jsonargparse import replacing_lists
-from lightning_embed.errors import in_one_line, user_error
+from lightning_embed.errors import UserError, exit_code, in_one_line, user_error
 from lightning_embed.utils.signals import Stopped, raising_stopped
 
 WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
@@ -39,7 +39,7 @@ def fail(message: str, error: Exception | None = None) -> NoReturn:
         error: What was raised.
     """
     print(f"error: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(getattr(user_error(error), "exit_code", 2))
+    raise SystemExit(UserError.exit_code if error is None else exit_code(error))
 
 
 def exit_in_one_line(parser: ArgumentParser, message: str, ex: Exception | None = None) -> NoReturn:

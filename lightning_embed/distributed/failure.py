@@ -19,6 +19,7 @@ from typing import NoReturn
 import lightning.pytorch as L
 
 from lightning_embed.distributed.collectives import rank, world_size
+from lightning_embed.errors import exit_code
 
 RUN_FOLDER = "LIGHTNING_EMBED_RUN"
 """Environment variable in which rank 0 gives the run's folder to the processes that it starts."""
@@ -80,7 +81,7 @@ def leave_after(error: Exception, message: str | None, started: Iterable[subproc
         message = (
             f"rank {rank()} lost the others: one of them ended without an error message (killed, or out of memory?)"
         )
-    code = 1 if message is None else 2
+    code = 1 if message is None else exit_code(error)
     if not _is_first(code):
         _leave(_code_of_the_first() or code)
     if message is None:

@@ -19,7 +19,7 @@ class Export(NamedTuple):
     """The model's folder; empty where there is none."""
     least: float | None = None
     """The least cosine of its vectors with the student's."""
-    notes: list[str] = []  # noqa: RUF012  # never changed
+    notes: tuple[str, ...] = ()
     """What to say of it."""
     failed: str = ""
     """Why there is none."""
@@ -47,4 +47,4 @@ def export_run(
     found = [notes.verified(least)]
     if student.export_rope_theta is not None:
         found.append(notes.other_theta(student.export_rope_theta))
-    return Export(str(folder / "model"), least, found)
+    return Export(str(folder / "model"), least, tuple(found))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed import TextEncoder
-from tests.cli.test_fit import config, refused, run
+from tests.cli.test_fit import config, refused, run, start
 
 Job = dict[str, Any]
 
@@ -120,3 +120,11 @@ def test_an_unknown_gate_is_refused_before_training(
 ) -> None:
     assert "there is no gate 'of_techer'" in refused(job, tmp_path, capsys, "--report.require", "{of_techer: 0.9}")
     assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_end_with_code_3_too(job: Job, tmp_path: Path) -> None:
+    job["trainer"] |= {"devices": 2, "strategy": "ddp"}
+    process = start(job, tmp_path, "--report.require", "{of_teacher: 5.0}", "--report.export", "false")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 3 and said.count("error: ") == 1, said[-2000:]

@@ -215,6 +215,29 @@ def test_a_result_that_was_cut_off_is_made_again(tmp_path: Path, student: Path) 
     assert cells(evaluate(tmp_path, student, "--tasks", folder, "--dims", 16)) == cells(first)
 
 
+def test_what_is_required_of_a_model_decides_the_exit_code(
+    tmp_path: Path, student: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"a={teacher}", f"b={student}", "--tasks", sts(tmp_path / "sts.jsonl"), "--dims", 32, "--resamples", 200)
+    report = evaluate(
+        tmp_path, *words, "--require", "{of_teacher: -100, of_teacher_low/sts: -100, int8_of_float: -100}"
+    )
+    first, second = (model["grid"][0]["scores"]["sts"] for model in report["models"])
+    with pytest.raises(SystemExit) as stop:
+        evaluate(tmp_path, *words, "--require", f"{{of_teacher: {second / first + 1}, score: 2, of_teacher/none: 0}}")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stop.value.code == 3 and f"of_teacher of b is {second / first:.4f}" in line and "score of b is" in line
+    assert "of_teacher/none of b was not measured" in line and " of a " not in line
+    assert "there is no gate 'speed'" in _refused_gate(tmp_path, capsys, words)
+
+
+def _refused_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        evaluate(tmp_path, *words, "--require", "{speed: 1}")
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
 def test_noise_is_called_noise_and_a_difference_one(
     tmp_path: Path, student: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,14 +16,20 @@ _CHUNK = 1024
 """Texts that are compared with all others at once."""
 
 
-class NearestLabel(HeldOutMetric):
-    """The share of texts whose nearest other text, by cosine, has the same label: a quick stand-in for a trained classifier."""
+class LabelMetric(HeldOutMetric):
+    """A metric of texts and their labels."""
 
-    roles, columns, main = (ANCHOR,), ("vectors", "labels"), "accuracy"
+    roles, columns = (ANCHOR,), ("vectors", "labels")
 
     def add(self, vectors: Mapping[str, Tensor], batch: TokenBatch) -> None:
         """Adds a batch of texts with labels."""
         self.update(vectors[ANCHOR], batch.label[ANCHOR])
+
+
+class NearestLabel(LabelMetric):
+    """The share of texts whose nearest other text, by cosine, has the same label: a quick stand-in for a trained classifier."""
+
+    main = "accuracy"
 
     def score(self, rows: Sequence[Tensor], dim: int, precision: Precision) -> dict[str, float]:
         """`accuracy`, 0 to 1; 0 for a text alone. `binary_rescore` scores as `binary`."""
@@ -37,14 +43,10 @@ class NearestLabel(HeldOutMetric):
         return {self.main: right / len(queries)}
 
 
-class LabelClusters(HeldOutMetric):
+class LabelClusters(LabelMetric):
     """V-measure of mini-batch k-means with as many clusters as labels, as mteb scores clustering, once and not ten times."""
 
-    roles, columns, main = (ANCHOR,), ("vectors", "labels"), "v_measure"
-
-    def add(self, vectors: Mapping[str, Tensor], batch: TokenBatch) -> None:
-        """Adds a batch of texts with labels."""
-        self.update(vectors[ANCHOR], batch.label[ANCHOR])
+    main = "v_measure"
 
     def score(self, rows: Sequence[Tensor], dim: int, precision: Precision) -> dict[str, float]:
         """`v_measure`, 0 to 1, the same in every run. `binary_rescore` scores as `binary`."""

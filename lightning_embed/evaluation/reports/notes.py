@@ -28,15 +28,6 @@ def which_weights(step: int, best: int | None, scores: tuple[float, float] | Non
     return f"{said}; best.ckpt is of step {best:,}{better}: report.weights: best takes it instead."
 
 
-def not_exported(why: str) -> str:
-    """The export failed.
-
-    Args:
-        why: The error's line.
-    """
-    return f"The student was not exported: {why}"
-
-
 def verified(least: float) -> str:
     """The export was compared.
 
