@@ -17,8 +17,12 @@ from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.errors import UserError, exit_code, in_one_line, user_error
 from lightning_embed.utils.signals import Stopped, raising_stopped
 
-WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
-"""What torch raises when a worker process of a data loader ends by itself."""
+WORKER = re.compile(
+    r"DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)|Pin memory thread exited unexpectedly"
+)
+"""What torch raises when it finds that a worker process of a data loader ended by itself."""
+LOST_BATCH = (ConnectionError, EOFError, FileNotFoundError)
+"""What Python raises instead where it was just fetching a batch from the process that ended."""
 
 FORMS = (
     (r"Parser key \"config\": File does not exist: '(.*)'", "{0}: there is no such file"),
@@ -107,8 +111,8 @@ def error_line(error: Exception) -> str | None:
     mistake = user_error(error)  # jsonargparse wraps what a constructor raises
     if mistake is not None:
         return str(mistake)
-    if isinstance(error, RuntimeError) and (died := WORKER.search(str(error))):
-        how = f"was killed ({died[1]})" if died[1] else "died"
+    how = death_of_a_worker(error)
+    if how is not None:
         return f"a data loader's worker process {how}, which happens where main memory runs out; lower data.num_workers or the batch size"
     if os.environ.get("LIGHTNING_EMBED_TRACEBACK"):
         return None
@@ -116,6 +120,21 @@ def error_line(error: Exception) -> str | None:
         return f"{error.strerror}: {error.filename or 'while writing'}"
     refusal = lightning_refusal(error)
     return None if refusal is None else f"trainer: {in_one_line(refusal, 500)}"
+
+
+def death_of_a_worker(error: BaseException) -> str | None:
+    """How a worker process of a data loader ended by itself, for a sentence; None for any other error.
+
+    Args:
+        error: What a command raised.
+    """
+    if isinstance(error, RuntimeError) and (died := WORKER.search(str(error))):
+        return f"was killed ({died[1]})" if died[1] else "died"
+    if isinstance(error, LOST_BATCH):
+        frames = traceback.extract_tb(error.__traceback__)
+        if any(frame.name == "_try_get_data" and Path(frame.filename).name == "dataloader.py" for frame in frames):
+            return "died"
+    return None
 
 
 def lightning_refusal(error: BaseException | None) -> BaseException | None:

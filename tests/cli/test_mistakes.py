@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from torch.utils.data import DataLoader
 
 from lightning_embed.cli import names
+from lightning_embed.cli.parser import error_line
 from lightning_embed.cli.words import written_out
 from lightning_embed.losses import __all__ as losses
 from tests import commands
@@ -164,3 +166,26 @@ def test_losses_of_sentence_transformers_in_the_docs_are_known_by_name() -> None
     }
     assert len(found) > 5
     assert {other: names.here(other, losses, names.LOSSES) for other, _ in found} == dict(found)
+
+
+class LostConnection:
+    """Stands in for the queue of a data loader whose worker has just been killed while a batch was being fetched."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def get(self, timeout: float) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "Connection reset by peer"), EOFError(), FileNotFoundError(2, "No such file")]
+)
+def test_a_batch_lost_with_its_worker_process_is_the_same_line(error: Exception) -> None:
+    batches = iter(DataLoader([1, 2, 3], num_workers=1))  # type: ignore[arg-type]
+    next(batches)
+    batches._data_queue = LostConnection(error)  # type: ignore[attr-defined]
+    with pytest.raises(type(error)) as raised:
+        next(batches)
+    assert str(error_line(raised.value)).startswith("a data loader's worker process died")
+    assert "worker" not in str(error_line(type(error)(104, "Connection reset by peer")))
