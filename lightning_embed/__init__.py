@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from lightning_embed.recipe import Stage, run_recipe
     from lightning_embed.schedulers import WarmupSchedule
     from lightning_embed.tokenizer import TextTokenizer
-    from lightning_embed.training import FSDP2
+    from lightning_embed.training import FSDP2, auto_precision
 else:
     __getattr__ = lazy(
         __name__,
@@ -99,7 +99,7 @@ else:
             "recipe": ["Stage", "run_recipe"],
             "schedulers": ["WarmupSchedule"],
             "tokenizer": ["TextTokenizer"],
-            "training": ["FSDP2"],
+            "training": ["FSDP2", "auto_precision"],
         },
     )
 
@@ -146,6 +146,7 @@ __all__ = [
     "UserError",
     "WarmupSchedule",
     "__version__",
+    "auto_precision",
     "average_checkpoints",
     "evaluate",
     "examine",

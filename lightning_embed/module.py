@@ -14,7 +14,7 @@ from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import leave_base_out
 from lightning_embed.checkpoints.saved_module import SavedModule
 from lightning_embed.checkpoints.settings import note_changes
-from lightning_embed.compat.lightning import is_attached
+from lightning_embed.compat.lightning import clipping_fused, is_attached
 from lightning_embed.encoders.columns import encode_columns
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
@@ -32,6 +32,7 @@ from lightning_embed.training.loss_log import LossLog
 from lightning_embed.training.optimizers import optimizer_settings, set_end, step_after_validation
 from lightning_embed.training.parameters import parameter_groups, zero_touching
 from lightning_embed.training.parts import check_parts
+from lightning_embed.training.precision import note_slow_precision
 from lightning_embed.training.projection_start import fit_projection, vector_pairs
 from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
 from lightning_embed.training.seeding import seed_batch
@@ -238,10 +239,7 @@ class EmbeddingModule(SavedModule):
 
     def setup(self, stage: str) -> None:
         """Brings the teacher, which Lightning does not know of, to the device."""
-        if str(self.trainer.precision).startswith("bf16") and self.trainer.strategy.root_device.type == "cpu":
-            note(
-                "trainer.precision bf16 on a CPU: where it has no instructions for bf16 it is slower than 32-true, the default"
-            )
+        note_slow_precision(str(self.trainer.precision), self.student, self.trainer.strategy.root_device)
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
 
@@ -259,6 +257,16 @@ class EmbeddingModule(SavedModule):
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Lets dropout be what it would be had the run never stopped."""
         seed_batch(self.trainer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips as the trainer is set to, under a fused optimizer too."""
+        with clipping_fused(self.trainer.precision_plugin, optimizer):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: TokenBatch, batch_idx: int) -> None:
         """Logs, and calls the losses' hooks, after the optimizer's step."""

@@ -8,7 +8,7 @@ import lightning.pytorch as L
 
 from lightning_embed.checkpoints.adapters import check_base, note_base
 from lightning_embed.checkpoints.load import checkpoint_file, load_arguments
-from lightning_embed.checkpoints.settings import write_settings
+from lightning_embed.checkpoints.settings import KEY, write_settings
 from lightning_embed.compat.lightning import fix_progress_counters
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
@@ -26,6 +26,7 @@ class SavedModule(Described, L.LightningModule):
         fix_progress_counters(self.trainer, checkpoint)
         note_base(self.student, checkpoint)
         write_settings(self, checkpoint)
+        checkpoint[KEY]["precision"] = str(self.trainer.precision)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises `UserError` if the checkpoint is another student's or another base's adapter."""

@@ -5,10 +5,11 @@
         "student": {"class_path": ..., "init_args": {...}},
         "model": {"class_path": ..., "init_args": {"student": ..., "losses": ..., "teacher": ..., ...}},
         "missing": {"student": {}, "model": {"optimizer": "a function"}},
+        "precision": "32-true",
     }
 
 `version` is the package's. `model` has the form of that section in a config.yaml. `missing` names the arguments of either that are not
-plain data: whoever loads the checkpoint has to give them again.
+plain data: whoever loads the checkpoint has to give them again. `precision` is what the run was trained in.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ def write_settings(module: Any, checkpoint: dict[str, Any]) -> None:
     settings = {part: made.settings for part, made in parts.items()}
     missing = {part: made.missing for part, made in parts.items()}
     checkpoint[KEY] = {"version": __version__, **settings, "missing": missing}
+
+
+def precision_of(checkpoint: Path) -> str:
+    """The trainer.precision that a checkpoint was trained in; one of an earlier version does not say, and float32 was the default.
+
+    Args:
+        checkpoint: The file, or the folder of a sharded checkpoint.
+    """
+    return str((read_without_weights(checkpoint).get(KEY) or {}).get("precision") or "32-true")
 
 
 def note_changes(module: Any, checkpoint: Mapping[str, Any]) -> None:

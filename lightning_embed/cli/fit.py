@@ -34,6 +34,7 @@ from lightning_embed.cli.fit_parser import FitParser, Refused
 from lightning_embed.cli.monitors import check_monitors
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, fail
+from lightning_embed.cli.precision import add_precision, choose_precision
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
 from lightning_embed.cli.sections import why_refused
 from lightning_embed.cli.trainer import (
@@ -62,6 +63,8 @@ class EmbedCLI(LightningCLI):
     command = "fit"
     about = ""
     """What `--help` says that a command does that is no method of the trainer."""
+    resumed: str | None = None
+    """The checkpoint that a fit resumes from."""
     started: L.Trainer | None = None
     """The trainer of the command that runs."""
 
@@ -116,6 +119,7 @@ class EmbedCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the settings of the callbacks that every run has."""
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
+        add_precision(parser, default=self.command in ("fit", "cache", "doctor"))
         if self.command in ("fit", "cache", "doctor"):  # these read the configuration of fit
             add_checkpoints(parser)
             parser.add_lightning_class_args(
@@ -145,11 +149,15 @@ class EmbedCLI(LightningCLI):
         config.trainer.default_root_dir = str(folder)
         if self.command == "fit":
             settle_checkpoints(config, folder)
+        self.resumed = config.get("ckpt_path") if self.command == "fit" else None
         if config.get("ckpt_path") == "last":
             home = Path(config.checkpoint.dirpath) if self.command == "fit" else folder / "checkpoints"
-            self._require_usable(str(home / "last.ckpt"))
-            if self.command != "fit":
-                config.ckpt_path = str(home / "last.ckpt")
+            newest = str(home / "last.ckpt")
+            self._require_usable(newest)
+            if self.command == "fit":
+                self.resumed = newest
+            else:
+                config.ckpt_path = newest
 
     def _require_usable(self, path: str) -> None:
         """Raises `UserError` for a checkpoint that the command cannot read."""
@@ -168,6 +176,9 @@ class EmbedCLI(LightningCLI):
         kwargs["logger"] = settings.get("logger") or False
         if self.command == "fit":
             kwargs["logger"] = loggers(settings.get("logger"), defaults["logger"])
+        config = self.config.get(self.command, self.config)
+        precision = choose_precision(settings, self.command, self.resumed, self.model.student)
+        config.trainer.precision = kwargs["precision"] = precision
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a strategy or a plugin may bring its own
             (trainer.strategy.checkpoint_io,) = defaults["plugins"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
-from jsonargparse import _loaders_dumpers, _typehints
+from jsonargparse import ArgumentParser, _loaders_dumpers, _typehints
 
 
 @contextmanager
@@ -26,6 +26,19 @@ def replacing_lists() -> Iterator[None]:
         yield
     finally:
         _typehints.adapt_typehints = adapt
+
+
+def accept_word(parser: ArgumentParser, setting: str, word: str) -> None:
+    """Lets a setting that comes from another library's signature take one word more.
+
+    Args:
+        parser: The parser that has it.
+        setting: Its key, such as `trainer.precision`.
+        word: The word.
+    """
+    for action in parser._actions:
+        if action.dest == setting and isinstance(action, _typehints.ActionTypeHint):
+            action._typehint = Literal[word] | action._typehint
 
 
 def load_yaml(text: str) -> Any:

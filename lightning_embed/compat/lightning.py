@@ -8,12 +8,15 @@ the next resume forgets how far into its epoch it was.
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer import call
+from torch.optim import Optimizer
 
 
 def batch_number(trainer: L.Trainer) -> int:
@@ -46,6 +49,27 @@ def is_attached(module: L.LightningModule) -> bool:
         module: The module.
     """
     return module._trainer is not None
+
+
+@contextmanager
+def clipping_fused(precision: Precision, optimizer: Optimizer) -> Iterator[None]:
+    """Within it Lightning clips gradients under a fused optimizer, which it refuses in mixed precision even where no gradient is scaled.
+
+    It asks the optimizer whether it removes the scale itself; in bfloat16 there is none.
+
+    Args:
+        precision: The trainer's plugin.
+        optimizer: The optimizer.
+    """
+    fused = getattr(optimizer, "_step_supports_amp_scaling", None)
+    if not fused or getattr(precision, "scaler", None) is not None:
+        yield
+        return
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        optimizer._step_supports_amp_scaling = fused  # type: ignore[attr-defined]
 
 
 def steps_done(trainer: L.Trainer) -> int:

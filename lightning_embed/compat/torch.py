@@ -1,4 +1,4 @@
-"""What torch keeps to itself: the table of a sharded checkpoint, and the store of torchrun's agents."""
+"""What torch keeps to itself: the table of a sharded checkpoint, the store of torchrun's agents, and what the CPU computes in."""
 
 import os
 import pickle
@@ -73,3 +73,8 @@ def store_of_agents(prefix: str) -> Store | None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     agents = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     return PrefixStore(f"{prefix}/{attempt}", agents)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU has instructions for matrix products in bfloat16, as oneDNN sees it; without them they take many times as long."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -254,7 +254,7 @@ def check_strategy(strategy: Any, precision: Any) -> None:
 
     Args:
         strategy: trainer.strategy: a name, or what has a `class_path`.
-        precision: trainer.precision; None: 32-true.
+        precision: trainer.precision; None: 32-true; `auto` is either of those that are to be used.
     """
     given = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
     name = given.rpartition(".")[2].lower()
@@ -269,5 +269,5 @@ def check_strategy(strategy: Any, precision: Any) -> None:
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"trainer.strategy {given}: there is no such strategy; {hint}Take ddp, fsdp2 or auto")
     unified = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true"}
-    asked = "32-true" if precision is None else str(precision)
+    asked = "32-true" if precision in (None, "auto") else str(precision)
     check_precision(unified.get(asked, asked), sharded=name == "fsdp2")

@@ -380,3 +380,32 @@ def test_jsonargparse() -> None:
     need(_typehints, "adapt_typehints")
     need(_loaders_dumpers, "yaml_load")
     assert our_jsonargparse.load_yaml("lr: 1e-5") == {"lr": 1e-5}
+
+
+def test_jsonargparse_takes_the_word_that_compat_adds() -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(L.Trainer, "trainer", instantiate=False)
+    our_jsonargparse.accept_word(parser, "trainer.precision", "auto")
+    read = [parser.parse_args(["--trainer.precision", word]).trainer.precision for word in ("auto", "bf16-mixed")]
+    assert read == ["auto", "bf16-mixed"]
+
+
+def test_torch_says_whether_the_cpu_has_bf16() -> None:
+    assert our_torch.cpu_has_bf16() in (True, False)
+
+
+def test_lightning_asks_a_fused_optimizer_before_it_clips() -> None:
+    from lightning.pytorch.plugins.precision import MixedPrecision
+
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.full((2,), 10.0)
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    need(optimizer, "_step_supports_amp_scaling")
+    plugin = MixedPrecision("bf16-mixed", "cpu")
+    with pytest.raises(RuntimeError, match="fused"):
+        plugin.clip_gradients(optimizer, 1.0)
+    with our_lightning.clipping_fused(plugin, optimizer):
+        plugin.clip_gradients(optimizer, 1.0)
+    assert weight.grad.norm() == pytest.approx(1.0, rel=1e-4) and optimizer._step_supports_amp_scaling
