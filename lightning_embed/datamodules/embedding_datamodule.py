@@ -1,6 +1,5 @@
 """EmbeddingDataModule: sources in, batches of tokens out, the same rows in the same order however often the run was killed."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -10,46 +9,28 @@ from typing import Any, Literal
 import lightning.pytorch as L
 from torch.utils.data import DataLoader
 
-from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
+from lightning_embed.batch import TokenBatch
 from lightning_embed.compat.lightning import batches_done, steps_done
 from lightning_embed.datamodules.collate import Steps, without_duplicates
-from lightning_embed.datamodules.holdout import restricted, split_rows
+from lightning_embed.datamodules.left_out import notes_at_start, report_lines
+from lightning_embed.datamodules.loader import step_loader
 from lightning_embed.datamodules.mixture import Mixture, turns
 from lightning_embed.datamodules.no_duplicates import Dealt
 from lightning_embed.datamodules.plan import Plan
 from lightning_embed.datamodules.sampler import StepSampler
+from lightning_embed.datamodules.signature import require_same, signature
 from lightning_embed.datamodules.sources.bad_rows import BadRows
-from lightning_embed.datamodules.sources.chunks import chunked
 from lightning_embed.datamodules.sources.given import Sources, as_sources
-from lightning_embed.datamodules.sources.in_memory import is_kept
-from lightning_embed.datamodules.sources.opening import FILTERED, open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
+from lightning_embed.datamodules.splits import Splits
 from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup, open_lookup
 from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
-from lightning_embed.utils.formatting import share
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.numbers import check_number
-from lightning_embed.utils.quiet import same_process
-from lightning_embed.utils.signals import ignore_in_worker
-
-EVALUATION = ("validation", "test")
-
-
-class _Loader(DataLoader[TokenBatch]):
-    """Workers whose tokenizers start no threads: the workers are the parallelism, and they are forked."""
-
-    def __iter__(self) -> Any:
-        with same_process():  # the variable is for the workers alone
-            os.environ["TOKENIZERS_PARALLELISM"] = "false"
-            return super().__iter__()
-
-
-TELL_LEFT_OUT = 0.01
-"""Share of the rows that `no_duplicates` leaves out, above which a note says so."""
 
 
 class EmbeddingDataModule(L.LightningDataModule):
@@ -120,8 +101,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         self.bad_rows = BadRows(on_bad_row, max_bad_share)
         self.num_workers, self.seed, self.teacher_store = num_workers, seed, teacher_store
         self.tokenizers: dict[str, TextTokenizer] = {}
-        self._opened: dict[str, list[Rows]] = {}
-        self._parts: tuple[list[Rows], list[dict[str, Any]]] | None = None
+        self._splits = Splits(self.sources, holdout, self.bad_rows)
         self._stored: TeacherLookup | None = None
         self._resumed: dict[str, Any] | None = None
         self._started = False
@@ -151,26 +131,14 @@ class EmbeddingDataModule(L.LightningDataModule):
         if stage == "fit" and self.trainer is not None:
             self._open_store(self.trainer)
         if stage == "fit":
-            self._note_left_out()
+            for number, rows in enumerate(self.rows("train")):
+                for text in notes_at_start(rows, self._dealt(number)):
+                    note(text)
         if self.trainer is not None and self.bad_rows.found:
             listing = Path(self.trainer.default_root_dir) / "bad_rows.jsonl"
             if self.trainer.is_global_zero:
                 self.bad_rows.write(listing)
             note(f"{len(self.bad_rows.found):,} rows cannot be used and are left out; {listing} lists them")
-
-    def _note_left_out(self) -> None:
-        """Says how many rows a filter and `no_duplicates` leave out."""
-        for number, rows in enumerate(self.rows("train")):
-            who, filtered = f"source '{rows.source.title}'", rows.content.left_out.get(FILTERED)
-            if filtered:
-                note(f"{who}: {filtered:,} rows do not meet its filter; {len(rows):,} are left")
-            dealt = self._dealt(number)
-            if dealt is not None and dealt.left_out > TELL_LEFT_OUT:
-                note(
-                    f"{who}: no_duplicates leaves out {share(dealt.left_out)} of its rows (of its first {dealt.batches} batches), which "
-                    f"have a text of another row of their batch: its steps have about {dealt.kept // dealt.batches:,} rows in place of "
-                    f"{dealt.planned // dealt.batches:,}"
-                )
 
     def _dealt(self, source: int) -> Dealt | None:
         """What `no_duplicates` makes of the first batches of a training source; None where it is off."""
@@ -187,15 +155,8 @@ class EmbeddingDataModule(L.LightningDataModule):
         Args:
             rows: Rows that were trained on.
         """
-        lines = []
-        for split in ("train", "validation", "test"):
-            for one in self.rows(split):
-                who = one.source.title if split == "train" else f"{one.source.title} ({split})"
-                lines += [
-                    f"{who}: {count:,} rows {why} and are left out." for why, count in one.content.left_out.items()
-                ]
-                if split == "train" and one.content.without_negatives:
-                    lines.append(f"{who}: {one.content.without_negatives:,} of {len(one):,} rows have no negative.")
+        splits = ("train", "validation", "test")
+        lines = [line for split in splits for one in self.rows(split) for line in report_lines(one, split)]
         planned = self.plan.rows_of(self._done()) if self.no_duplicates else 0
         if planned > rows:
             lines.append(
@@ -240,51 +201,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         Args:
             split: `train`, `validation`, `test` or `predict`.
         """
-        if split not in self._opened:
-            needed = (ANCHOR,) if split == "predict" else (ANCHOR, POSITIVE)
-            sources = as_sources(list(self.sources(split)), split)  # a subclass's may share a title
-            if self.holdout and (split == "train" or (split in EVALUATION and not sources)):
-                self._opened[split] = self._held(split)
-            else:
-                opened = [
-                    open_source(one, needed, self.bad_rows, _only_pairs(one, split), split == "train")
-                    for one in sources
-                ]
-                self._opened[split] = [self._checked(rows, split) for rows in opened]
-        return self._opened[split]
-
-    def _held(self, split: str) -> list[Rows]:
-        """The training rows without those that are held out, or those that are held out for a split."""
-        sources = as_sources(list(self.sources("train")), "train")
-        if self._parts is None:
-            parts = [one for one in EVALUATION if not self.sources(one)]
-            opened = [open_source(source, bad_rows=self.bad_rows, texts_alone=True) for source in sources]
-            self._parts = opened, split_rows(opened, self.holdout, parts)
-        opened, numbers = self._parts
-        if split != "train":
-            again = BadRows(self.bad_rows.on_bad_row, self.bad_rows.max_share)  # these rows are listed already
-            opened = [open_source(one, bad_rows=again, pairs_only=_only_pairs(one, split)) for one in sources]
-        kept = [restricted(rows, own[split]) for rows, own in zip(opened, numbers, strict=True)]
-        return [self._checked(rows, split) for rows in kept if len(rows)]
-
-    def _checked(self, rows: Rows, split: str) -> Rows:
-        source = rows.source
-        student = self.tokenizers.get("student")
-        if student is None:
-            return rows
-        known = {"query", "document"}.union(*(tokenizer.prompts for tokenizer in self.tokenizers.values()))
-        unknown = sorted(set((source.prompts or {}).values()) - known)
-        if unknown:
-            raise UserError(
-                f"source '{source.title}': prompts: no model has a prompt named {', '.join(unknown)}; "
-                f"known are {', '.join(sorted(known))}"
-            )
-        if (source.max_length or 0) > student.max_length:
-            raise UserError(
-                f"source '{source.title}': max_length {source.max_length} is more than the student's {student.max_length}; "
-                "raise the student's max_length"
-            )
-        return chunked(rows, student) if source.long_texts == "chunk" and split == "train" else rows
+        return self._splits.rows(split, self.tokenizers)
 
     @property
     def plan(self) -> Plan:
@@ -308,18 +225,7 @@ class EmbeddingDataModule(L.LightningDataModule):
     @property
     def signature(self) -> dict[str, Any]:
         """What must not change when a run resumes, for it to read the same rows."""
-        plan = self.plan
-        kept = [path for rows in self.rows("train") for path in rows.source.paths if is_kept(path)]
-        given: dict[str, Any] = {"rows given in Python": [Path(path).stem for path in kept]} if kept else {}
-        given |= {"holdout": self.holdout} if self.holdout else {}
-        return given | {
-            "rows": list(plan.sizes),
-            "batch sizes": list(plan.batch_sizes),
-            "steps an epoch": list(plan.steps_of),
-            "mixture": self.mixture,
-            "no_duplicates": self.no_duplicates,
-            "seed": self.seed,
-        }
+        return signature(self.plan, self.rows("train"), self.mixture, self.no_duplicates, self.holdout)
 
     def _loader(self, split: str, plan: Plan, sampler: StepSampler) -> DataLoader[TokenBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -337,29 +243,13 @@ class EmbeddingDataModule(L.LightningDataModule):
             cache_tokens=training and self.cache_tokens,
         )
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return _Loader(
-            steps,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=False,
-            pin_memory=on_gpu,
-            worker_init_fn=ignore_in_worker,
-        )
+        return step_loader(steps, sampler, self.num_workers, on_gpu)
 
     def train_dataloader(self) -> DataLoader[TokenBatch]:
         """Batches of the plan, from the step at which a resumed run stood."""
         plan = self.plan
         if self._resumed is not None:
-            then, now = self._resumed["plan"], self.signature
-            if then != now:
-                changed = ", ".join(
-                    f"{key} {then.get(key)} -> {now.get(key)}" for key in now | then if then.get(key) != now.get(key)
-                )
-                raise UserError(
-                    f"the checkpoint was made with other data or batches ({changed[:200]}): resume with the same, or start again "
-                    "from its weights"
-                )
+            require_same(self._resumed["plan"], self.signature)
         self._started = True
         return self._loader("train", plan, StepSampler(len(plan), self._done))
 
@@ -401,8 +291,3 @@ class EmbeddingDataModule(L.LightningDataModule):
                 "trainer.estimated_stepping_batches with this strategy: set trainer.max_steps and read that"
             )
         self._resumed = state_dict or None
-
-
-def _only_pairs(source: Source, split: str) -> bool:
-    """Whether pairs that do not belong together are left out: scored ones are scored by their scores."""
-    return split in EVALUATION and source.task == "retrieval"
