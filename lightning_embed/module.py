@@ -12,15 +12,12 @@ from torch.optim import Optimizer
 
 from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
 from lightning_embed.checkpoints.adapters import leave_base_out
-from lightning_embed.checkpoints.saved_module import SavedModule
 from lightning_embed.checkpoints.settings import note_changes
 from lightning_embed.compat.lightning import clipping_fused, is_attached
-from lightning_embed.encoders.columns import encode_columns
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
-from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
 from lightning_embed.losses.base import Losses, as_terms
@@ -40,7 +37,7 @@ from lightning_embed.training.step_loss import weighted_sum
 from lightning_embed.utils.notes import note
 
 
-class EmbeddingModule(SavedModule):
+class EmbeddingModule(ScoredModule):
     """Trains a student to embed as its teacher does, and better for a task, by a weighted sum of loss callbacks.
 
         L = Σ_name weight(step) · loss(batch)
@@ -81,7 +78,6 @@ class EmbeddingModule(SavedModule):
             leave_base_out(self)
             self.strict_loading = False  # `check_base` is as strict about all that trains
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self._held_out = BySource(self.held_out_metric)
         self._loss_log, self._logged = LossLog(), {}
         self._projection_started = False
 
@@ -290,60 +286,9 @@ class EmbeddingModule(SavedModule):
             note_changes(self, checkpoint)
             settle_checkpoint(self.trainer, checkpoint, parameter_groups(self))
 
-    def held_out_metric(self, batch: TokenBatch) -> HeldOutMetric:
-        """The metric of a held-out source: nDCG@10 of pairs, Spearman's correlation of scored pairs, or labels, by `batch.task`.
-
-        Override it for a metric of your own, a subclass of `HeldOutMetric`.
-
-        Args:
-            batch: The source's first batch.
-        """
-        return metric_for(batch)
-
-    def _score(self, batch: TokenBatch) -> None:
-        metric = self._held_out.of(batch)
-        metric.add(encode_columns(self.student, batch.student, list(metric.roles)), batch)
-
-    def _log_scores(self, stage: str) -> None:
-        scores = {f"{stage}/{name}": value for name, value in self._held_out.compute().items()}
-        self._held_out.reset()
-        self.log_dict(scores, rank_zero_only=False, prog_bar=False)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forgets the rows of a validation that was cut short."""
-        self._held_out.reset()
-
-    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
-        """Collects the vectors of held-out rows."""
-        self._score(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs val/METRIC, the mean over the sources that have it, val/SOURCE/METRIC of each of several, and val/score, the mean of all."""
-        self._log_scores("val")
-
     def on_validation_end(self) -> None:
         """Shows a ReduceLROnPlateau the score that it watches."""
         step_after_validation(self.trainer)
-
-    def on_test_epoch_start(self) -> None:
-        """Forgets the rows of a test that was cut short."""
-        self._held_out.reset()
-
-    def test_step(self, batch: TokenBatch, batch_idx: int) -> None:
-        """Collects the vectors of test rows."""
-        self._score(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the same scores as validation under test/."""
-        self._log_scores("test")
-
-    def predict_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Role -> (n, D) unit vectors of the batch's texts."""
-        roles = list(batch.student)
-        return {
-            role: nn.functional.normalize(v.float(), dim=-1)
-            for role, v in encode_columns(self.student, batch.student, roles).items()
-        }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all that trains, and the schedule: by steps, or a ReduceLROnPlateau by validations."""

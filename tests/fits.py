@@ -112,7 +112,7 @@ def module_of(folder: Path, fit: Fit) -> Any:
 def run_fit(folder: Path, fit: Fit, world: int) -> None:
     """Trains, and writes NAME.pt (losses, weights) and what else is asked for."""
     from lightning_embed.checkpoints.io import CheckpointFiles
-    from lightning_embed.cli.fit import ignore_warnings
+    from lightning_embed.cli.warnings_hidden import ignore_warnings
     from lightning_embed.datamodules import EmbeddingDataModule
     from lightning_embed.datamodules.sources import Source
     from lightning_embed.distributed.tensors import unshard

@@ -5,37 +5,19 @@ innermost key without the ones around it, and types rather than what to write.
 """
 
 import collections.abc
-import inspect
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
-
-import yaml
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from typing import Any, Literal, get_args, get_origin
 
 from lightning_embed.cli.constructors import Arguments, arguments, class_named
-from lightning_embed.cli.names import SETTINGS, VALUES, here, nearest
+from lightning_embed.cli.expected import FORMS, classes_of, expected, form_of, is_list, options_of, shortened
+from lightning_embed.cli.names import SETTINGS, here, nearest
 from lightning_embed.cli.words import Piece
-from lightning_embed.datamodules.sources import Source
-from lightning_embed.losses import LossTerm
 from lightning_embed.utils.configs import arguments_of
 
-PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-FORMS: dict[type, str] = {
-    Optimizer: "{class_path: AdamW, init_args: {lr: 0.001}}",
-    LRScheduler: "{class_path: WarmupSchedule, init_args: {warmup_steps: 500, decay: cosine}}",
-    Source: "a path or a source's settings, such as {path: pairs.jsonl}",
-    LossTerm: "a loss, such as Distillation or {loss: Distillation, weight: 2.0}",
-}
-"""How what a setting makes is written."""
 SPEC = ("class_path", "init_args", "dict_kwargs")
 GROUPS = ("trainer", "checkpoint", "last_checkpoint", "average", "report", "output")
 """Sections of one class, which is not named."""
-KINDS = ("name", "type", "class", "_target_", "cls")
-"""Keys under which others name a class."""
 Found = Iterator[tuple[str, str]]
 """Where, and what is wrong."""
 
@@ -117,10 +99,10 @@ def _unknown(name: str, known: Mapping[str, Any], places: Mapping[str, type]) ->
 
 
 def _value(value: Any, hint: Any, path: str, before: Any, places: Mapping[str, type]) -> Found:
-    options = _options(hint)
+    options = options_of(hint)
     if any(one in (Any, object) or isinstance(one, str) for one in options):
         return
-    classes, callables = _classes(options)
+    classes, callables = classes_of(options)
     if isinstance(value, Mapping):
         inner = [get_args(one) for one in options if get_origin(one) in (dict, collections.abc.Mapping)]
         if classes:
@@ -130,11 +112,11 @@ def _value(value: Any, hint: Any, path: str, before: Any, places: Mapping[str, t
                 earlier = before.get(key) if isinstance(before, Mapping) else None
                 yield from _value(item, inner[0][1] if inner[0] else Any, f"{path}.{key}", earlier, places)
         elif not any(one is dict for one in options):
-            yield path, _expected(options, value)
+            yield path, expected(options, value)
     elif isinstance(value, list | tuple):
-        inner = [get_args(one) for one in options if _is_list(one)]
+        inner = [get_args(one) for one in options if is_list(one)]
         if not inner:
-            yield path, _expected(options, value)
+            yield path, expected(options, value)
         for number, item in enumerate(value if inner and inner[0] else (), 1):
             yield from _value(item, inner[0][0], f"{path}, item {number}", None, places)
     else:
@@ -152,7 +134,7 @@ def _plain(value: Any, options: Sequence[Any], classes: tuple[type, ...], path: 
         return
     if isinstance(value, str) and classes and not isinstance(class_named(value, classes), str):
         return
-    yield path, _expected(options, value)
+    yield path, expected(options, value)
 
 
 def _fits(value: Any, option: Any) -> bool:
@@ -191,11 +173,11 @@ def _instance(
     written = any(key in value for key in SPEC)
     name = value.get("class_path", earlier)
     if name is None and callables:
-        yield path, f"expected {_form(classes, value)}, got {_short(value)}"
+        yield path, f"expected {form_of(classes, value)}, got {shortened(value)}"
         return
     kind: type | str = classes[0] if name is None else class_named(name, classes)
     if isinstance(kind, str):
-        form = f"; e.g. {_form(classes)}" if any(one in FORMS for one in classes) else ""
+        form = f"; e.g. {form_of(classes)}" if any(one in FORMS for one in classes) else ""
         yield f"{path}.class_path", (kind.partition("; known are ")[0] if form else kind) + form
         return
     known = arguments(kind, int(callables))
@@ -212,10 +194,10 @@ def _instance(
 
 def _missing(value: Any, hint: Any, path: str) -> Found:
     """Arguments that a class needs and nothing gives."""
-    classes, callables = _classes(_options(hint))
-    inner = [get_args(one) for one in _options(hint) if get_origin(one) is dict]
+    classes, callables = classes_of(options_of(hint))
+    inner = [get_args(one) for one in options_of(hint) if get_origin(one) is dict]
     if isinstance(value, list):
-        items = [get_args(one) for one in _options(hint) if _is_list(one)]
+        items = [get_args(one) for one in options_of(hint) if is_list(one)]
         for number, item in enumerate(value if items and items[0] else (), 1):
             yield from _missing(item, items[0][0], f"{path}, item {number}")
     elif isinstance(value, Mapping) and classes:
@@ -231,76 +213,3 @@ def _missing(value: Any, hint: Any, path: str) -> Found:
     elif isinstance(value, Mapping) and inner and inner[0]:
         for key, item in value.items():
             yield from _missing(item, inner[0][1], f"{path}.{key}")
-
-
-def _options(hint: Any) -> list[Any]:
-    """The types of a union; a type alone otherwise."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return [inner for one in get_args(hint) for inner in _options(one)]
-    return [hint]
-
-
-def _classes(options: Sequence[Any]) -> tuple[tuple[type, ...], bool]:
-    """The classes whose instances are wanted, and whether the program makes them (a callable that returns one)."""
-    made = [get_args(one)[1] for one in options if get_origin(one) is collections.abc.Callable]
-    found = [inner for one in made or options for inner in _options(one)]
-    classes = [one for one in found if inspect.isclass(one) and get_origin(one) is None and _is_made(one)]
-    return tuple(classes), bool(made)
-
-
-def _is_made(kind: type) -> bool:
-    plain = kind in (*PLAIN, dict, list, tuple, set, object) or issubclass(kind, Tensor)
-    return not plain and kind.__module__ not in ("datetime", "pathlib", "os", "enum")
-
-
-def _is_list(option: Any) -> bool:
-    origins = (list, tuple, set, collections.abc.Iterable, collections.abc.Sequence)
-    return option in (list, tuple) or get_origin(option) in origins
-
-
-def _form(classes: tuple[type, ...], value: Any = None) -> str:
-    """How what is wanted is written, with the values that were given."""
-    base = next((one for one in FORMS if any(issubclass(kind, one) for kind in classes)), None)
-    if base is None:
-        return f"{{class_path: ..., init_args: {{...}}}} of {' or '.join(kind.__name__ for kind in classes)}"
-    if isinstance(value, Mapping):
-        named = next((value[key] for key in KINDS if isinstance(value.get(key), str)), None)
-        default = "AdamW" if base is Optimizer else "WarmupSchedule"
-        kept = {key: item for key, item in value.items() if key not in KINDS}
-        return _short({"class_path": named or default, "init_args": kept})
-    return FORMS[base]
-
-
-def _expected(options: Sequence[Any], value: Any) -> str:
-    classes, _ = _classes(options)
-    if any(issubclass(kind, base) for kind in classes for base in FORMS):
-        return f"expected {_form(classes)}, got {_short(value)}"
-    words: list[str] = []
-    choices: list[str] = []
-    for one in options:
-        if one in PLAIN:
-            words.append(PLAIN[one])
-        elif get_origin(one) is Literal:
-            choices += map(str, get_args(one))
-        elif get_origin(one) in (dict, collections.abc.Mapping) or one is dict:
-            inner = get_args(one)
-            form = FORMS.get(inner[1]) if inner and isinstance(inner[1], type) else None
-            words.append(f"a mapping of names to {form}" if form else "a mapping")
-        elif _is_list(one):
-            words.append("a list")
-    if choices:
-        words.insert(0, f"one of {', '.join(dict.fromkeys(choices))}")
-    if classes:
-        words.insert(0, _form(classes))
-    near = here(value, choices, VALUES) if isinstance(value, str) else None
-    return f"expected {' or '.join(dict.fromkeys(words))}, got {_short(value)}" + (
-        f"; did you mean {near}?" if near else ""
-    )
-
-
-def _short(value: Any) -> str:
-    """A value as YAML in one line."""
-    if isinstance(value, str):
-        return f"'{value}'" if len(value) < 80 else f"'{value[:80]}...'"
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip().removesuffix("\n...")
-    return text if len(text) <= 160 else f"{text[:160]}..."

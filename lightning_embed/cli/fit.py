@@ -5,7 +5,6 @@ import re
 import sys
 import tempfile
 import traceback
-import warnings
 from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,22 +13,21 @@ from typing import Any
 
 import lightning.pytorch as L
 import yaml
-from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import lightning_embed.losses
 import lightning_embed.schedulers  # noqa: F401  (short names in YAML are found among imported classes)
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.defaults import TRAINER, trainer_defaults
-from lightning_embed.callbacks.model_summary import WeightsSummary
 from lightning_embed.callbacks.prediction_writer import PredictionWriter
 from lightning_embed.callbacks.progress import StepProgress
 from lightning_embed.callbacks.report import Report
 from lightning_embed.checkpoints.integrity import require_training_state, require_whole
 from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.claim import release
+from lightning_embed.cli.displays import loggers, own_displays
 from lightning_embed.cli.fit_parser import FitParser, Refused
 from lightning_embed.cli.monitors import check_monitors
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
@@ -43,6 +41,7 @@ from lightning_embed.cli.trainer import (
     leave_report_out,
     missing_device,
 )
+from lightning_embed.cli.warnings_hidden import LOUD, ignore_warnings
 from lightning_embed.cli.words import Piece, names_data, pieces
 from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.compat.lightning import after_signals_are_registered, started_processes
@@ -222,66 +221,6 @@ class JobCLI(EmbedCLI):
         super().add_arguments_to_parser(parser)
         for name in ("ckpt_path", "weights_only"):
             parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)  # not used, but known to `fit`
-
-
-def loggers(given: Any, own: list[Any]) -> Any:
-    """The loggers of a fit: those of the configuration, and beside them our CSV file, from which training.png is drawn.
-
-    Args:
-        given: trainer.logger: None or true for ours, false for none at all, else a logger or some.
-        own: Ours, the CSV file first.
-    """
-    if given is None or given is True:
-        return own
-    if given is False:
-        return False
-    theirs = given if isinstance(given, list) else [given]
-    places = [Path(one.root_dir).resolve() for one in theirs if isinstance(one, CSVLogger)]
-    return theirs if Path(own[0].root_dir).resolve() in places else [*theirs, own[0]]
-
-
-def own_displays(settings: Any) -> list[L.Callback]:
-    """Our progress bar and summary of the weights, each unless it is switched off or the configuration brings another.
-
-    Args:
-        settings: `trainer`, with its callbacks made.
-    """
-    given = settings["callbacks"] or []
-    given = given if isinstance(given, list) else [given]
-    shown: list[L.Callback] = []
-    if settings["enable_progress_bar"] is not False and not any(isinstance(one, ProgressBar) for one in given):
-        shown.append(StepProgress())
-    if settings["enable_model_summary"] is not False and not any(isinstance(one, ModelSummary) for one in given):
-        shown.append(WeightsSummary())
-    return shown
-
-
-LOUD = (
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.seed",
-    "lightning.pytorch.trainer.connectors.checkpoint_connector",
-)
-"""Loggers of Lightning's whose remarks are hidden."""
-
-
-def ignore_warnings() -> None:
-    """Hides warnings that a user can do nothing about."""
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*`isinstance\\(treespec.*",
-        ".*litlogger.*",
-        ".*GPU available but not used.*",
-        ".*Total length of `.*` across ranks is zero.*",
-        ".*your dataloader is not resumable.*",  # it is: its state is in the data module
-        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # scores of pairs are of all ranks already
-        ".*You requested to overfit but enabled.*",  # the order of the rows is the data module's
-        ".*torch.distributed is disabled, unavailable or uninitialized.*",  # one process reads a sharded checkpoint
-    ):
-        warnings.filterwarnings("ignore", pattern)
-    warnings.filterwarnings(
-        "ignore",
-        ".*`lr_scheduler.step\\(\\)` before.*|.*Checkpoint directory.*|.*Found .* module\\(s\\) in eval mode.*",
-    )
 
 
 @same_process()  # rank 0 tells the processes that it starts the run's folder by an environment variable

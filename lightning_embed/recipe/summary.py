@@ -224,7 +224,7 @@ def print_summary(summary: Summary, files: Sequence[Path], console: Console | No
         files: What was written.
         console: Where to; the terminal if not given.
     """
-    from lightning_embed.evaluation.reports.task_report import print_tables
+    from lightning_embed.evaluation.reports.terminal import print_tables
 
     tables = [("stages", stages_table(summary), 2), ("scores", tasks_table(summary), 2)]
     if (repeats := repeats_table(summary))[1]:

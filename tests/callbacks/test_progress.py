@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import RichModelSummary, TQDMProgressBar
 from lightning_embed.callbacks import progress
 from lightning_embed.callbacks.model_summary import weights_lines
 from lightning_embed.callbacks.progress import Pace
-from lightning_embed.cli.fit import own_displays
+from lightning_embed.cli.displays import own_displays
 from tests.cli.test_fit import config, run
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_embed.cli.fit import loggers
+from lightning_embed.cli.displays import loggers
 from tests.cli.test_fit import config, losses, run
 
 

@@ -44,6 +44,7 @@ def test_every_arm_is_a_fit_and_the_page_has_the_papers_figures(
     toys = json.dumps({"teacher": toy, "student": toy, "layers": None, "dims": [16, 32]})
     words = ["--quick", "--data", str(tmp_path / "data"), "--out", str(out), "--values", toys]
     monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # as `python run.py` has it
     for _ in range(2):  # the second finds every arm done
         runpy.run_path(str(SCRIPT), run_name="__main__")
     arms = {

@@ -15,6 +15,7 @@ from lightning_embed.evaluation.reports.names import metric_title, points
 from lightning_embed.evaluation.reports.plots import plot_grid, png
 from lightning_embed.evaluation.reports.run_report import markdown_table
 from lightning_embed.evaluation.reports.tables import PRECISION_TITLES, Table, signed
+from lightning_embed.evaluation.reports.terminal import fitting, print_tables
 from lightning_embed.evaluation.tasks.comparison import CONFIDENCE, Comparison
 from lightning_embed.evaluation.tasks.grid import MEAN
 from lightning_embed.utils.atomic import write_whole
@@ -253,52 +254,7 @@ def print_evaluation(evaluation: Evaluation, files: Sequence[Path], console: Con
         (f"{evaluation.title(metric)}, times 100 (change in points)", task_table(evaluation, metric, long=False), 1)
         for metric in evaluation.metrics
     ]
-    tables.append(("full vectors, float32, times 100", _fitting(scores_table(evaluation), console.width), 1))
+    tables.append(("full vectors, float32, times 100", fitting(scores_table(evaluation), console.width), 1))
     if evaluation.comparisons:
         tables.append(("compared (paired bootstrap)", comparison_table(evaluation), 2))
     print_tables(tables, files, console)
-
-
-def _fitting(table: Table, width: int) -> Table:
-    """A table as it is if it fits or is narrow enough, else with rows for columns: many tasks are more easily read below each other."""
-    header, rows = table
-    first, *others = (list(column) for column in zip(header, *rows, strict=True))
-    turned = first, others
-    return table if _width(table) <= max(width, _width(turned)) else turned
-
-
-def _width(table: Table) -> int:
-    header, rows = table
-    return sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True)) - 2
-
-
-def print_tables(
-    tables: Sequence[tuple[str, Table, int]], files: Sequence[Path], console: Console | None = None
-) -> None:
-    """Prints tables, and where files are.
-
-    Args:
-        tables: Title, table, and how many of its columns, from the left, are words.
-        files: What was written.
-        console: Where to; the terminal if not given.
-    """
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = console or Console()
-    for title, (header, rows), left in tables:
-        console.print(Text(f"\n{title}", style="bold"))
-        drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for number, name in enumerate(header):
-            words, widest = number < left, max((len(row[number]) for row in rows), default=0)
-            least = (
-                min(widest, 12) if words else widest
-            )  # words and headers are wrapped where there is no room, numbers never
-            drawn.add_column(Text(name), justify="left" if words else "right", overflow="fold", min_width=least)
-        for row in rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        console.print(drawn)
-    console.print()
-    for path in files:
-        console.print(Text(str(path), style="dim"), soft_wrap=True)
