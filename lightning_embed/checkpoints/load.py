@@ -10,7 +10,13 @@ from typing import Any
 import torch
 
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
-from lightning_embed.checkpoints.rebuild import arguments_of_config, import_class, rebuild, without_weights
+from lightning_embed.checkpoints.rebuild import (
+    arguments_of_config,
+    import_class,
+    import_modules_of_run,
+    rebuild,
+    without_weights,
+)
 from lightning_embed.checkpoints.settings import KEY, require_all
 from lightning_embed.checkpoints.student import find_config, read_checkpoint
 from lightning_embed.errors import UserError
@@ -36,6 +42,7 @@ def load_arguments(
     try:
         if own is None:
             return _from_config(cls, loaded, checkpoint, config, changed)
+        import_modules_of_run(own["model"], find_config(checkpoint))
         kind, arguments = _class_of(cls, own["model"]["class_path"]), own["model"]["init_args"]
         missing = {n: what for n, what in own["missing"]["model"].items() if n and n.partition(".")[0] not in changed}
         require_all(missing, checkpoint, f"give it: {cls.__name__}.load_from_checkpoint(..., {{}}=...)")
@@ -68,6 +75,7 @@ def _from_config(
     if not isinstance(section, dict) or not isinstance(section.get("init_args"), dict):
         raise UserError(f"{config}: expected a run's configuration with model.init_args")
     path = str(section.get("class_path"))
+    import_modules_of_run(section, config)
     kind = _class_of(cls, path) if "." in path else cls
     names = [name for name in section["init_args"] if name not in changed]
     return kind, arguments_of_config(kind, section["init_args"], names) | dict(changed)

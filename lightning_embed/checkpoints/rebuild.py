@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_embed.errors import UserError, first_line, in_one_line, user_error
+from lightning_embed.utils.configs import read_config
 from lightning_embed.utils.described import Described, parameters, put_back
+
+PACKAGE = __name__.partition(".")[0]
 
 
 def rebuild(settings: Any, instead: Mapping[str, Any] | None = None) -> Any:
@@ -50,24 +55,63 @@ def rebuild(settings: Any, instead: Mapping[str, Any] | None = None) -> Any:
 
 
 def import_class(path: str) -> type:
-    """A class of a kind that checkpoints may name.
+    """A class of a kind that checkpoints may name, from this package or a module that is imported already.
+
+    A checkpoint is data, so no module is imported because a checkpoint names it: importing runs the module's code.
 
     Args:
         path: Its dotted path.
 
     Raises:
-        UserError: It cannot be imported, or is of another kind.
+        UserError: Its module is not imported, or has no such class, or the class is of another kind.
     """
     home, _, name = path.rpartition(".")
+    if home not in sys.modules and home.partition(".")[0] != PACKAGE:
+        raise UserError(
+            f"class {path}: a checkpoint names it, and a checkpoint imports no modules; import {home or 'its module'} first, or give "
+            "the run's config.yaml, which names it too"
+        )
     try:
         found = getattr(import_module(home), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"class {path} cannot be imported ({first_line(error)}); define it in a module on sys.path"
-        ) from None
+        raise UserError(f"class {path} cannot be imported ({first_line(error)})") from None
     if not (isinstance(found, type) and issubclass(found, Described | Optimizer | LRScheduler)):
         raise UserError(f"class {path}: expected one of lightning_embed, a subclass of one, an optimizer or a schedule")
     return found
+
+
+def import_modules_of_run(settings: Any, config: Path | None) -> None:
+    """Imports the modules of a checkpoint's classes that the configuration of its run names too: configurations are trusted.
+
+    Args:
+        settings: The checkpoint's.
+        config: The run's config.yaml; None: nothing is imported.
+    """
+    missing = {path.rpartition(".")[0] for path in class_paths(settings)} - set(sys.modules)
+    if config is None or not missing:
+        return
+    for path in class_paths(read_config(config).get("model")):
+        home = path.rpartition(".")[0]
+        if any(f"{home}.".startswith(f"{one}.") for one in missing):  # a checkpoint has the shortest path of a class
+            try:
+                import_module(home)
+            except ImportError as error:
+                raise UserError(
+                    f"{config}: class {path} cannot be imported ({first_line(error)}); modules are looked for in the current folder and "
+                    "in PYTHONPATH"
+                ) from None
+
+
+def class_paths(settings: Any) -> Iterator[str]:
+    """The `class_path` of everything that settings describe.
+
+    Args:
+        settings: Plain data.
+    """
+    if isinstance(settings, dict) and "class_path" in settings:
+        yield str(settings["class_path"])
+    for one in settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ():
+        yield from class_paths(one)
 
 
 def require_known_classes(settings: Any) -> None:
@@ -76,11 +120,8 @@ def require_known_classes(settings: Any) -> None:
     Args:
         settings: Plain data.
     """
-    if isinstance(settings, dict) and "class_path" in settings:
-        import_class(settings["class_path"])
-    inner = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
-    for one in inner:
-        require_known_classes(one)
+    for path in class_paths(settings):
+        import_class(path)
 
 
 def without_weights(name: str, adapted: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
-from lightning_embed.checkpoints.rebuild import require_known_classes, without_weights
+from lightning_embed.checkpoints.rebuild import import_modules_of_run, require_known_classes, without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
 from lightning_embed.checkpoints.student import find_config
 from lightning_embed.cli.run_folder import run_folder
@@ -86,6 +86,7 @@ def _model(checkpoint: Path, options: Iterable[str]) -> dict[str, Any]:
     content = read_without_weights(checkpoint)
     if KEY in content:
         model, missing = content[KEY]["model"], content[KEY]["missing"]["model"]
+        import_modules_of_run(model, find_config(checkpoint))
         require_known_classes(model)  # a configuration may name others, and the user answers for it
         require_all(
             {name: what for name, what in missing.items() if not _is_given(name.partition(".")[0], options)},

@@ -293,7 +293,8 @@ def test_a_configuration_that_is_named_counts_more_and_one_that_is_found_less(
         ("os.system", "expected one of lightning_embed"),
         ("torch.nn.Linear", "expected one of lightning_embed"),
         ("lightning_embed.Distillation", "expected a TextEncoder as its student"),
-        ("nowhere.Encoder", "class nowhere.Encoder cannot be imported"),
+        ("nowhere.Encoder", "class nowhere.Encoder: a checkpoint names it"),
+        ("lightning_embed.Nothing", "class lightning_embed.Nothing cannot be imported"),
     ],
 )
 def test_no_class_of_another_kind_is_made(
