@@ -7,6 +7,7 @@ A small global batch (8 rows, ragged negatives, teacher and reference vectors, s
 process, and then through the same in 2 and 4 gloo processes: evenly spread, and so that one rank has one row and one has none.
 """
 
+import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -110,6 +111,14 @@ def _worker(rank: int, world: int, folder: str, factories: dict[str, Factory], c
     os._exit(0)  # gloo's threads may abort a process that ends while another one still speaks to it
 
 
+def _start_method() -> str:
+    """Forks of one server that has imported torch, where the system has them: each new Python takes seconds to import it."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    multiprocessing.set_forkserver_preload([__name__])  # which counts unless the program's server runs already
+    return "forkserver"
+
+
 def world_size_errors(factories: Mapping[str, Factory]) -> Iterator[tuple[str, Case, float, float]]:
     """Runs losses in every case and yields (name, case, relative error of the loss, of the gradient) against one process.
 
@@ -122,7 +131,7 @@ def world_size_errors(factories: Mapping[str, Factory]) -> Iterator[tuple[str, C
         for world in sorted({case.world for case in CASES}):
             cases = [case for case in CASES if case.world == world]
             arguments: tuple[Any, ...] = (world, folder, dict(factories), cases)
-            mp.start_processes(_worker, arguments, nprocs=world, start_method="spawn")
+            mp.start_processes(_worker, arguments, nprocs=world, start_method=_start_method())
             found = torch.load(Path(folder) / f"result{world}", weights_only=True)
             for name in factories:
                 for case, got in zip(cases, found[name], strict=True):

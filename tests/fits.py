@@ -11,9 +11,9 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from tests.forks import run_ranks
 from tests.toys import toy_folder, toy_pairs
 
 POOLING = {"qwen3": "last_token", "eurobert": "mean", "modernbert": "mean", "bert": "cls"}
@@ -160,7 +160,7 @@ def run_fits(folder: Path, fits: list[Fit], world: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    mp.start_processes(_rank, (str(folder), fits, world, port), nprocs=world, start_method="spawn")
+    run_ranks(_rank, (str(folder), fits, world, port), world)
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:

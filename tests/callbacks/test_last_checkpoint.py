@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
-from tests.cli.test_fit import config, losses, refused, run, start
+from tests.cli.test_fit import config, fork, losses, refused, run
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_monitor_that_is_not_logged_yet_holds_nothing_up(job: dict[str, Any], 
     """Killed at step 25, before the first validation: the run resumes at step 20, the last that was saved."""
     kill = [{"class_path": "tests.accidents.SignalAt", "init_args": {"step": 25, "name": "SIGKILL"}}]
     job["trainer"] |= {"max_steps": 30, "check_val_every_n_epoch": 5, "callbacks": kill}
-    process = start(job, tmp_path, "--checkpoint.every_n_train_steps", "10")
+    process = fork(job, tmp_path, "--checkpoint.every_n_train_steps", "10")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, output[-2000:]
     assert step_of(tmp_path / "run/checkpoints/last.ckpt") == 20

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.callbacks import PredictionWriter
 from tests import commands
 from tests.cli.test_fit import config
+from tests.forks import run_ranks
 from tests.toys import toy_pairs
 
 
@@ -76,10 +76,9 @@ def _rank(rank: int, folder: str, port: int) -> None:
     os._exit(0)
 
 
-@pytest.mark.slow
 def test_a_rank_without_rows_takes_part(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    mp.start_processes(_rank, (str(tmp_path), port), nprocs=2, start_method="spawn")
+    run_ranks(_rank, (str(tmp_path), port), 2)
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [{"source": "one", "row": 0, "anchor": [1, 1, 1]}]

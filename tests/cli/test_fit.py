@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests import commands
+from tests.forks import Command
 from tests.toys import toy_folder, toy_pairs
 
 Fit = Callable[..., Path]
@@ -57,16 +58,21 @@ def run(settings: dict, tmp_path: Path, *words: str, command: str = "fit") -> No
     commands.run(command, settings, tmp_path, *words)
 
 
-def start(
-    settings: dict, tmp_path: Path, *words: str, preexec_fn: Callable[[], None] | None = None
-) -> "subprocess.Popen[str]":
-    """Runs fit in a process of its own."""
+def start(settings: dict, tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
+    """Runs fit in a process of its own, as a user does; it starts the other ranks."""
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(settings))
     return subprocess.Popen(
         [sys.executable, "-m", "lightning_embed", "fit", "--config", str(file), *words],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=preexec_fn,
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+
+
+def fork(settings: dict, tmp_path: Path, *words: str, before: Callable[[], None] | None = None) -> Command:
+    """Runs fit on one device in a process of its own, without the seconds in which a new Python imports everything."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return Command(["fit", "--config", str(file), *words], ROOT, tmp_path / "output.txt", before)
 
 
 def losses(folder: Path) -> list[float]:
@@ -154,7 +160,7 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(job: dict, tmp_path: Path) ->
 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(job: dict, tmp_path: Path) -> None:
     job["trainer"]["max_steps"] = 100_000
-    process = start(job, tmp_path, "--report.enabled", "false")
+    process = fork(job, tmp_path, "--report.enabled", "false")
     metrics = tmp_path / "run/csv/version_0/metrics.csv"
     deadline = time.time() + 120
     while not metrics.exists() and process.poll() is None and time.time() < deadline:
@@ -172,7 +178,7 @@ def test_two_ranks_give_the_losses_of_one(job: dict, tmp_path: Path) -> None:
     job["model"]["init_args"]["losses"]["gor"] = {"loss": "GOR"}
     alone = job | {"trainer": job["trainer"] | {"default_root_dir": str(tmp_path / "alone")}}
     run(alone, tmp_path, "--report.enabled", "false")
-    process = start(job, tmp_path, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    process = start(job, tmp_path, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--report.export", "false")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-2000:]
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
@@ -258,13 +264,15 @@ def test_a_run_folder_that_cannot_be_made_is_named(
     assert "cannot be written" in said
 
 
-def test_a_full_disk_is_named_and_leaves_no_torn_checkpoint(job: dict, tmp_path: Path) -> None:
+def small_files() -> None:
+    """A file that may not grow stands in for a disk that is full."""
     import resource
 
-    def small_files() -> None:  # a file that may not grow stands in for a disk that is full
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-    process = start(job, tmp_path, "--report.enabled", "false", preexec_fn=small_files)
+
+def test_a_full_disk_is_named_and_leaves_no_torn_checkpoint(job: dict, tmp_path: Path) -> None:
+    process = fork(job, tmp_path, "--report.enabled", "false", before=small_files)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2 and "error: File too large" in output and "Traceback" not in output, output[-2000:]
     assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.retrieval import PairRetrieval, retrieval_scores
+from tests.forks import run_ranks
 
 ROWS = 9
 SHARES = {
@@ -116,7 +116,7 @@ def worker(rank: int, store: str, out: str) -> None:
 
 
 def test_two_ranks_with_ragged_and_empty_shares_give_the_scores_of_one(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
+    run_ranks(worker, (str(tmp_path / "store"), str(tmp_path / "out")), 2)
     expected = filled().compute()
     expected["in the grid"] = expected["ndcg@10"]
     for rank in range(2):

@@ -13,6 +13,7 @@ from lightning_embed.checkpoints.adapters import note_base
 from lightning_embed.encoders.copies import merged
 from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.text_encoder import TextEncoder
+from tests.export.new_process import in_new_process
 from tests.export.test_export import TEXTS, export, refused
 from tests.toys import toy_folder
 
@@ -72,7 +73,8 @@ def test_alone_it_is_a_peft_folder(first: Path, base: Path, tmp_path: Path, caps
 
     from lightning_embed.evaluation.models import load_model
 
-    folder = export(tmp_path, [first], tmp_path / "out", "--adapter", "true")
+    with in_new_process():
+        folder = export(tmp_path, [first], tmp_path / "out", "--adapter", "true")
     assert "least cosine 1.000000" in capsys.readouterr().out
     assert [file.name for file in folder.rglob("*.safetensors")] == ["adapter_model.safetensors"]
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)

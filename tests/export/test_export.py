@@ -15,6 +15,7 @@ import torch
 from lightning_embed import TextEncoder, UserError
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from tests.cli.test_fit import config, run
+from tests.export.new_process import in_new_process
 
 TEXTS = [" ".join(f"w{(i * j) % 190}" for j in range(1, 2 + i % 12)) for i in range(24)]
 
@@ -33,7 +34,7 @@ def trained(teacher: Path, student: Path, pairs: Path, tmp_path_factory: pytest.
 def exported(trained: Path) -> tuple[Path, str]:
     """Its export, and what the command said."""
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(said), in_new_process():
         folder = export(trained.parent, trained, trained.parent / "out")
     return folder, said.getvalue()
 

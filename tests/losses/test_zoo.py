@@ -18,6 +18,13 @@ from lightning_embed.losses import (
     ScoreDistillation,
 )
 from lightning_embed.testing import Factory, assert_world_size_invariant, world_size_errors
+from tests.forks import start_server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> None:
+    start_server()
+
 
 CLASSES = [getattr(zoo, name) for name in zoo.__all__ if isinstance(getattr(zoo, name), type)]
 LOSSES = [c for c in CLASSES if issubclass(c, EmbeddingLoss) and c is not EmbeddingLoss]

@@ -8,10 +8,10 @@ import pandas
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_embed.training.loss_log import LossLog
 from tests.cli.test_fit import config, run
+from tests.forks import run_ranks
 from tests.toys import toy_pairs
 
 Job = dict[str, Any]
@@ -49,9 +49,8 @@ def worker(rank: int, store: str, out: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_ranks_log_the_mean_over_ranks(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
+    run_ranks(worker, (str(tmp_path / "store"), str(tmp_path / "out")), 2)
     assert [torch.load(tmp_path / f"out{rank}", weights_only=True) for rank in range(2)] == [{"nce": 2.0}] * 2
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_embed.batch import Tokens
 from lightning_embed.encoders.packing.proof import _weights_dtype
 from lightning_embed.encoders.text_encoder import TextEncoder
+from tests.forks import run_ranks
 from tests.toys import toy_folder
 
 LENGTHS = ([20, 3, 9, 30, 1], [7]), ([], [5, 6, 30, 2, 2])
@@ -69,7 +69,7 @@ def test_ranks_with_more_and_fewer_texts_stay_in_step_and_train_alike(tmp_path: 
     for step, shares in enumerate(LENGTHS):
         for rank, lengths in enumerate(shares):
             (loss(alone, texts(lengths, seed=10 * step + rank)) / 2).backward()  # FSDP takes the mean over ranks
-    mp.start_processes(sharded_run, (folder, str(tmp_path)), nprocs=2, start_method="spawn")
+    run_ranks(sharded_run, (folder, str(tmp_path)), 2)
     first, second = (torch.load(tmp_path / f"found{rank}", weights_only=True) for rank in range(2))
     assert [calls for calls, _ in first] == [calls for calls, _ in second]
     assert max(calls for calls, _ in first) > 1

@@ -1,4 +1,7 @@
+"""The proof of an export as users have it, in a new process: elsewhere tests/conftest.py replaces it, as it costs 14 s of a core."""
+
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -8,8 +11,9 @@ IN_NEW_PROCESS = folder.read_in_new_process
 """As it was before the tests began."""
 
 
-@pytest.fixture(scope="package", autouse=True)
-def exports_are_read_in_a_new_process(exports_are_read_in_this_process: None) -> Iterator[None]:
+@contextmanager
+def in_new_process() -> Iterator[None]:
+    """Within it an export is read in a new process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "read_in_new_process", IN_NEW_PROCESS)
         yield
