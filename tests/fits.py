@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from tests.forks import run_ranks
+from tests.forks import free_port, run_ranks
 from tests.toys import toy_folder, toy_pairs
 
 POOLING = {"qwen3": "last_token", "eurobert": "mean", "modernbert": "mean", "bert": "cls"}
@@ -157,10 +156,7 @@ def run_fits(folder: Path, fits: list[Fit], world: int) -> None:
         for fit in fits:
             run_fit(folder, fit, 1)
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    run_ranks(_rank, (str(folder), fits, world, port), world)
+    run_ranks(_rank, (str(folder), fits, world, free_port()), world)
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:

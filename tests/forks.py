@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -35,10 +36,17 @@ def run_ranks(function: Callable[..., None], arguments: tuple[Any, ...], world: 
 class Command:
     """A command that runs in a process of its own, with what `subprocess.Popen` has of it."""
 
-    def __init__(self, words: list[str], folder: Path, output: Path, before: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        folder: Path,
+        output: Path,
+        before: Callable[[], None] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         start_server()
         self.output = output
-        arguments = (words, str(folder), str(output), dict(os.environ), before)
+        arguments = (words, str(folder), str(output), os.environ | (environment or {}), before)
         self._process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
         self._process.start()
 
@@ -65,6 +73,12 @@ class Command:
             self._process.join()
             raise TimeoutError(self.output.read_text()[-3000:])
         return self.output.read_text(), None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _run(

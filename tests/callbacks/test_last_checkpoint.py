@@ -110,16 +110,16 @@ def test_every_checkpoint_can_be_kept(job: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_a_monitor_that_is_not_logged_yet_holds_nothing_up(job: dict[str, Any], tmp_path: Path) -> None:
-    """Killed at step 25, before the first validation: the run resumes at step 20, the last that was saved."""
-    kill = [{"class_path": "tests.accidents.SignalAt", "init_args": {"step": 25, "name": "SIGKILL"}}]
-    job["trainer"] |= {"max_steps": 30, "check_val_every_n_epoch": 5, "callbacks": kill}
-    process = fork(job, tmp_path, "--checkpoint.every_n_train_steps", "10")
+    """Killed at step 8, before the first validation: the run resumes at step 6, the last that was saved."""
+    kill = [{"class_path": "tests.accidents.SignalAt", "init_args": {"step": 8, "name": "SIGKILL"}}]
+    job["trainer"] |= {"max_steps": 12, "check_val_every_n_epoch": 2, "callbacks": kill}
+    process = fork(job, tmp_path, "--checkpoint.every_n_train_steps", "3")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, output[-2000:]
-    assert step_of(tmp_path / "run/checkpoints/last.ckpt") == 20
+    assert step_of(tmp_path / "run/checkpoints/last.ckpt") == 6
     job["trainer"]["callbacks"] = []
     run(job, tmp_path, "--ckpt_path", "last")
-    assert step_of(tmp_path / "run/checkpoints/best.ckpt") == step_of(tmp_path / "run/checkpoints/last.ckpt") == 30
+    assert step_of(tmp_path / "run/checkpoints/best.ckpt") == step_of(tmp_path / "run/checkpoints/last.ckpt") == 12
 
 
 def test_the_best_is_never_a_step_that_was_not_validated(job: dict[str, Any], tmp_path: Path) -> None:

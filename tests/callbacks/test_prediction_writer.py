@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.callbacks import PredictionWriter
 from tests import commands
 from tests.cli.test_fit import config
-from tests.forks import run_ranks
+from tests.forks import free_port, run_ranks
 from tests.toys import toy_pairs
 
 
@@ -77,8 +76,5 @@ def _rank(rank: int, folder: str, port: int) -> None:
 
 
 def test_a_rank_without_rows_takes_part(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    run_ranks(_rank, (str(tmp_path), port), 2)
+    run_ranks(_rank, (str(tmp_path), free_port()), 2)
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [{"source": "one", "row": 0, "anchor": [1, 1, 1]}]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests import commands
-from tests.forks import Command
+from tests.forks import Command, free_port
 from tests.toys import toy_folder, toy_pairs
 
 Fit = Callable[..., Path]
@@ -73,6 +73,22 @@ def fork(settings: dict, tmp_path: Path, *words: str, before: Callable[[], None]
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(settings))
     return Command(["fit", "--config", str(file), *words], ROOT, tmp_path / "output.txt", before)
+
+
+def fork_ranks(settings: dict, tmp_path: Path, *words: str) -> list[Command]:
+    """Runs fit on several ranks, each forked, as under torchrun; tests/distributed has those that the command starts itself."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    trainer = settings["trainer"]
+    where = {"LIGHTNING_EMBED_RUN": trainer["default_root_dir"], "MASTER_ADDR": "127.0.0.1"}
+    where["MASTER_PORT"] = str(free_port())
+    return [
+        Command(
+            ["fit", "--config", str(file), *words], ROOT, tmp_path / f"output{rank}.txt",
+            environment=where | {"LOCAL_RANK": str(rank)},
+        )
+        for rank in range(trainer["devices"])
+    ]  # fmt: skip
 
 
 def losses(folder: Path) -> list[float]:
@@ -178,9 +194,10 @@ def test_two_ranks_give_the_losses_of_one(job: dict, tmp_path: Path) -> None:
     job["model"]["init_args"]["losses"]["gor"] = {"loss": "GOR"}
     alone = job | {"trainer": job["trainer"] | {"default_root_dir": str(tmp_path / "alone")}}
     run(alone, tmp_path, "--report.enabled", "false")
-    process = start(job, tmp_path, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--report.export", "false")
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output[-2000:]
+    job["trainer"] |= {"devices": 2, "strategy": "ddp"}
+    for process in fork_ranks(job, tmp_path, "--report.export", "false"):
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output[-2000:]
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     assert (tmp_path / "run/report.md").exists()
 

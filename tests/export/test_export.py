@@ -152,7 +152,7 @@ def test_vectors_of_another_length_are_no_proof(tmp_path: Path, monkeypatch: pyt
 
     unit = {"query": np.eye(3, 8)}
     monkeypatch.setattr(exporting.subprocess, "run", lambda words, **_: _wrote(words, query=0.8 * unit["query"]))
-    with pytest.raises(UserError, match=r"lengths of 0\.8000 to 0\.8000, and the encoder's have 1"):
+    with in_new_process(), pytest.raises(UserError, match=r"lengths of 0\.8000 to 0\.8000, and the encoder's have 1"):
         exporting.verify_folder(tmp_path, ["a", "b", "c"], unit)
 
 

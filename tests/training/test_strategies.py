@@ -20,20 +20,22 @@ EACH_LAYER = (("checkpoint_layers", True),)
 TRAINED = {"full": (), "LoRA": (("adapter", Adapter(rank=4, dropout=0.0)),)}
 SAVED_AT = 7
 """Within the second epoch, of six steps each."""
+FEW = 4
+"""Steps of runs whose first ten the slow tests compare, or that differ in the batch alone."""
 ALONE = [
     Fit("one", save_at=SAVED_AT),
-    Fit("one bf16-mixed", precision="bf16-mixed"),
-    Fit("one accumulated", trainer=(("accumulate_grad_batches", 2),)),
-    Fit("one row", batch=1),
+    Fit("one bf16-mixed", precision="bf16-mixed", steps=FEW),
+    Fit("one accumulated", steps=FEW, trainer=(("accumulate_grad_batches", 2),)),
+    Fit("one row", batch=1, steps=FEW),
     Fit("one fitted", start="fitted", steps=1),
 ]
 CORE = [
     Fit("ddp", "ddp", chunked=True, save_at=SAVED_AT),
     Fit("fsdp2", "fsdp2", save_at=SAVED_AT),
     Fit("fsdp2 folder", "fsdp2 folder", chunked=True, student=EACH_LAYER, save_at=SAVED_AT),
-    Fit("fsdp2 bf16-mixed", "fsdp2", precision="bf16-mixed", chunked=True, student=EACH_LAYER),
-    Fit("fsdp2 accumulated", "fsdp2", trainer=(("accumulate_grad_batches", 2),), shard_teacher=True),
-    Fit("fsdp2 row", "fsdp2", batch=1, shard_teacher=True),
+    Fit("fsdp2 bf16-mixed", "fsdp2", precision="bf16-mixed", chunked=True, student=EACH_LAYER, steps=FEW),
+    Fit("fsdp2 accumulated", "fsdp2", steps=FEW, trainer=(("accumulate_grad_batches", 2),), shard_teacher=True),
+    Fit("fsdp2 row", "fsdp2", batch=1, steps=FEW, shard_teacher=True),
 ]
 FITTED = [
     Fit("ddp fitted", "ddp", start="fitted", steps=1),
