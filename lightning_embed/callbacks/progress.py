@@ -91,18 +91,6 @@ class StepProgress(ProgressBar):
         self._pace.pause()
         self._batches = 0
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Counts a batch."""
-        self._evaluated(trainer, "validating", trainer.num_val_batches)
-
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows the score, and lets the clock run again."""
         self._pace.resume()
@@ -113,7 +101,7 @@ class StepProgress(ProgressBar):
             self._line.close()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Nothing is done yet."""
+        """Starts counting batches."""
         self._batches = 0
 
     def on_test_batch_end(
@@ -125,32 +113,15 @@ class StepProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Counts a batch."""
-        self._evaluated(trainer, "testing", trainer.num_test_batches)
+        """Counts a batch, and shows how many are done if that is due."""
+        self._evaluated(trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Removes the line."""
         self._line.close()
 
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Nothing is done yet."""
-        self._batches = 0
-
-    def on_predict_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Counts a batch."""
-        self._evaluated(trainer, "predicting", trainer.num_predict_batches)
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Removes the line."""
-        self._line.close()
+    on_predict_start, on_predict_end = on_test_start, on_test_end
+    on_validation_batch_end = on_predict_batch_end = on_test_batch_end
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Shows the last step, unless its line is there already, and removes the bar, so that the report can be read."""
@@ -199,11 +170,16 @@ class StepProgress(ProgressBar):
         ends = [*timers, None if self._total is None else self._pace.seconds_to(self._total)]
         return min((seconds for seconds in ends if seconds is not None), default=None)
 
-    def _evaluated(self, trainer: L.Trainer, what: str, batches: float | Sequence[float]) -> None:
-        """Shows how many batches of an evaluation are done, if that is due."""
+    def _evaluated(self, trainer: L.Trainer) -> None:
+        """Counts a batch of an evaluation, and shows how many are done if that is due."""
         self._batches += 1
         if not self._enabled or not self._line.due():
             return
+        what, batches = "validating", trainer.num_val_batches
+        if trainer.testing:
+            what, batches = "testing", trainer.num_test_batches
+        elif trainer.predicting:
+            what, batches = "predicting", trainer.num_predict_batches
         every = sum(batches) if isinstance(batches, Sequence) else batches
         total = None if every == float("inf") else int(every)
         if trainer.state.fn == "fit":
@@ -245,7 +221,7 @@ class Pace:
         """A batch is done.
 
         Args:
-            rows: Its rows.
+            rows: Its number of rows, over all ranks.
             step: Steps done so far.
         """
         now = time.monotonic()

@@ -51,15 +51,13 @@ def check_numbers(
     whole: bool = False,
     optional: bool = False,
 ) -> None:
-    """Raises `UserError` unless a setting is a list of at least one number, each within the range.
+    """Raises `UserError` unless a setting is a list of one or more numbers, each of which passes `check_number`.
 
     Args:
         name: What the setting is called.
         values: What was given.
-        least: The least that each may be.
-        above: What each must be above.
-        whole: Whether each must be a whole number.
-        optional: Whether the setting may be None.
+        least: As for `check_number`, as are `above` and `whole`.
+        optional: Whether None may be given in place of the list.
     """
     if values is None and optional:
         return
