@@ -236,7 +236,7 @@ class EmbeddingBatch:
 
         Args:
             column: As for `gather`.
-            roles: Which roles.
+            roles: Columns to take, of `anchor`, `positive` and `negative`.
         """
         present = [role for role in roles if role in self.student]
         mine = torch.cat([getattr(self, column)[role] for role in present])

@@ -118,7 +118,7 @@ class TextTokenizer:
         A piece ends at white space where there is some in its last tenth.
 
         Args:
-            text: The text.
+            text: Of any length; nothing is cut.
             role: Whose prompt will precede each piece.
             max_length: Tokens of a piece; None: the tokenizer's max_length.
         """
@@ -140,7 +140,7 @@ def _split(text: str, starts: list[int], room: int) -> list[str]:
     """A text in pieces of at most `room` tokens; a piece ends before a word if one starts near its end.
 
     Args:
-        text: The text.
+        text: Of any length; nothing is cut.
         starts: Where each of its tokens starts.
         room: Tokens of a piece.
     """

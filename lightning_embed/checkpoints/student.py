@@ -90,7 +90,7 @@ def is_checkpoint(path: Path) -> bool:
     """Whether a path is a checkpoint, whole or not: a file, or a folder with a sharded one.
 
     Args:
-        path: Any path.
+        path: A file or folder, which need not exist.
     """
     return path.is_file() or any((path / name).exists() for name in (".metadata", "meta.pt", "__0_0.distcp"))
 

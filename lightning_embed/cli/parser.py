@@ -50,7 +50,7 @@ def exit_in_one_line(parser: ArgumentParser, message: str, ex: Exception | None 
     """The `error` method of a parser: prints one line and exits with code 2.
 
     Args:
-        parser: The parser.
+        parser: Whose option the message is about.
         message: What it complains of.
         ex: The exception behind it, if there is one.
     """

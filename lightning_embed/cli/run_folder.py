@@ -21,7 +21,7 @@ def run_folder(given: str | None, command: str, ckpt_path: str | None) -> Path:
 
     Args:
         given: trainer.default_root_dir; None: runs/run.
-        command: The command.
+        command: `fit`, or another that takes its configuration.
         ckpt_path: Its checkpoint, `last` included.
 
     Raises:

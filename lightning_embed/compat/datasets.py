@@ -53,7 +53,7 @@ def saved_files(folder: Path) -> list[Path]:
     `load_from_disk` would tell them too, but maps them first: 0.13 s, and 35 MB at the peak, for each million rows of 300 bytes.
 
     Args:
-        folder: The folder.
+        folder: Where `save_to_disk` wrote it.
     """
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     return [folder / entry["filename"] for entry in state[DATA_FILES]]

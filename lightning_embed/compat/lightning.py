@@ -46,7 +46,7 @@ def is_attached(module: L.LightningModule) -> bool:
     """Whether a trainer runs a module; `module.trainer` raises where none does, and load_from_checkpoint calls hooks without one.
 
     Args:
-        module: The module.
+        module: With or without a trainer.
     """
     return module._trainer is not None
 
@@ -185,7 +185,7 @@ def set_mesh_sizes(strategy: ModelParallelStrategy, data_parallel: int, tensor_p
     Without it Lightning would take the devices of a machine for a tensor-parallel group.
 
     Args:
-        strategy: The strategy.
+        strategy: Changed in place.
         data_parallel: Devices that share out the batch.
         tensor_parallel: Devices that share out each product.
     """

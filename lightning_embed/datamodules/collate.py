@@ -172,7 +172,7 @@ def balanced(sizes: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int6
 
     Args:
         sizes: (G,) how much there is to read in each row.
-        rank: Which rank.
+        rank: 0 to W - 1.
         world: W, number of ranks.
 
     Returns:
@@ -207,7 +207,7 @@ class Steps(Dataset[TokenBatch]):
         plan: Which rows are step k.
         student: The student's tokenizer.
         teacher: The teacher's, or None.
-        rank: Which rank.
+        rank: 0 to W - 1.
         world: W, number of ranks.
         balance: Whether ranks share a step's rows by their length; if not, rank r takes every W-th row from its r-th on.
         no_duplicates: Whether equal texts are kept out of a batch.

@@ -25,7 +25,7 @@ def near_key(text: str) -> int:
     """A 64-bit hash that texts share which differ in case, white space and punctuation alone.
 
     Args:
-        text: The text.
+        text: Any text; one of punctuation alone is its own key.
     """
     return text_key(_FOLDED.sub(" ", text.casefold()).strip() or text)
 

@@ -87,7 +87,7 @@ class NoDuplicates:
         """The rows of a source's turn.
 
         Args:
-            source: Which source.
+            source: Its number in the plan, from 0.
             turn: How many turns it has had before.
         """
         epoch, place = divmod(turn, self.plan.batches(source))
@@ -100,7 +100,7 @@ class NoDuplicates:
         """What becomes of the rows of a source's first batches, as an estimate for all.
 
         Args:
-            source: Which source.
+            source: Its number in the plan, from 0.
         """
         size = self.plan.batch_sizes[source]
         dealt = self._deal(source, 0, 0, max(1, min(WINDOW, LOOKED_AT_ROWS // size)))

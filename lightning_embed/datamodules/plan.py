@@ -103,7 +103,7 @@ class Plan:
         """Batches that a source's rows make.
 
         Args:
-            source: Which source.
+            source: Its number in `sizes`, from 0.
         """
         full, rest = divmod(self.sizes[source], self.batch_sizes[source])
         return full if self.drop_last and full else full + bool(rest)
@@ -145,7 +145,7 @@ class Plan:
         """The rows of a source's turn.
 
         Args:
-            source: Which source.
+            source: Its number in `sizes`, from 0.
             turn: How many turns it has had before.
         """
         epoch, place = divmod(turn, self.batches(source))

@@ -108,8 +108,8 @@ def longest_turns(plan: Plan, source: int, characters: NDArray[np.int64]) -> lis
     """The turns of a source's first epoch with the most characters.
 
     Args:
-        plan: The plan.
-        source: Which source.
+        plan: Which rows are step k.
+        source: Its number in the plan, from 0.
         characters: (n,) of each of its rows.
     """
     turns = range(min(plan.batches(source), SEARCHED_BATCHES))
@@ -170,7 +170,7 @@ def batch_facts(
     Args:
         steps: Reads the batches of all ranks.
         share: Reads one rank's share of them.
-        source: Which source.
+        source: Its number in the plan, from 0.
         row_characters: Mean characters of a row's texts.
         characters: (n,) characters of each of its rows, if known.
         turns: Its steps in the whole run.
@@ -211,7 +211,7 @@ def turns_of(plan: Plan, steps: int | None) -> list[int]:
     """Steps of each source in a run.
 
     Args:
-        plan: The plan.
+        plan: Which rows are step k.
         steps: Steps of the run; None: one epoch.
     """
     epochs, rest = divmod(len(plan) if steps is None else steps, len(plan))

@@ -36,7 +36,7 @@ def encode_columns(
     """Encodes several columns in one go and gives each its vectors: role -> (n, D).
 
     Args:
-        encoder: The encoder.
+        encoder: Student or teacher, on the device of the tokens.
         columns: Role -> tokens.
         roles: Which of them.
     """

@@ -24,7 +24,7 @@ def copy_encoder(encoder: TextEncoder, parameters: Mapping[int, nn.Parameter] | 
     """A copy with its own modules, and the encoder's own tokenizer and parameters.
 
     Args:
-        encoder: Any encoder.
+        encoder: With or without an adapter; it stays as it is.
         parameters: `id` of a parameter -> the one that takes its place in the copy.
     """
     shared: dict[int, Any] = {id(p): p for p in encoder.parameters()} | {id(encoder.tokenizer): encoder.tokenizer}
@@ -48,7 +48,7 @@ def without_adapter(encoder: TextEncoder) -> TextEncoder:
     """The plain encoder of an adapted one's base; all weights are shared.
 
     Args:
-        encoder: Any encoder.
+        encoder: With or without an adapter; it stays as it is.
     """
     return encoder if encoder.adapter is None else _plain(encoder, None)
 
@@ -108,7 +108,7 @@ def gathered(encoder: TextEncoder) -> TextEncoder | None:
     Every rank must call it.
 
     Args:
-        encoder: The encoder.
+        encoder: Sharded or not.
     """
     if not is_fsdp(encoder):
         return encoder

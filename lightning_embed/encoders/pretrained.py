@@ -172,6 +172,6 @@ def folder_bytes(folder: str | os.PathLike[str]) -> int:
     """Size of all files below a folder, in bytes.
 
     Args:
-        folder: The folder.
+        folder: Of a saved model.
     """
     return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())

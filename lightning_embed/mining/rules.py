@@ -113,7 +113,7 @@ def choose(
     """Asks every rule about every candidate and takes the negatives among those that pass.
 
     Args:
-        rules: The rules.
+        rules: Which candidates may be negatives, and how many are taken.
         scores: (n, k) the candidates' scores, finite.
         ids: (n, k) which texts they are; below 0 where there is none.
         positive_scores: (n,) the lowest score among each anchor's positives.

@@ -184,7 +184,7 @@ def tune(
     """Sets how much of an index is looked at: the least, within an eighth, at which the recall on a sample is what is wanted.
 
     Args:
-        index: The index.
+        index: Changed in place.
         kind: `ivf` or `hnsw`.
         search: Search by it.
         truth: Exact search.
@@ -222,7 +222,7 @@ def set_width(index: Any, kind: str, width: int) -> None:
     """Sets nprobe or efSearch.
 
     Args:
-        index: The index.
+        index: Changed in place.
         kind: `ivf` or `hnsw`.
         width: The setting.
     """

@@ -58,7 +58,7 @@ def vectors(work: Work, pairs: Pairs, encoder: Encoder, dtype: str) -> Vectors:
 
     Args:
         work: The work folder and this process's share.
-        pairs: The pairs.
+        pairs: The anchors, and the documents that are searched.
         encoder: Gives vectors.
         dtype: `float16` or `float32`.
     """
@@ -83,7 +83,7 @@ def candidates(
 
     Args:
         work: The work folder and this process's share.
-        pairs: The pairs.
+        pairs: The anchors, and the documents that are searched.
         vectors: Of all their texts.
         k: How many are looked for.
         plan: The index.
@@ -169,7 +169,7 @@ def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, key: str) -> 
 
     Args:
         work: The work folder and this process's share.
-        pairs: The pairs.
+        pairs: The anchors, and the documents that are searched.
         found: The candidates by the vectors.
         rate: The cross-encoder.
         key: Fingerprint of everything its scores depend on.
@@ -208,9 +208,9 @@ def choose_all(pairs: Pairs, found: Candidates, rules: Rules, last_rank: int) ->
     """Asks the rules about all anchors' candidates; returns the negatives and how many candidates had each of `VERDICTS`.
 
     Args:
-        pairs: The pairs.
+        pairs: The anchors, and the documents that are searched.
         found: The candidates.
-        rules: The rules.
+        rules: Which candidates may be negatives, and how many are taken.
         last_rank: range_max.
     """
     count = len(pairs.anchors)

@@ -19,7 +19,7 @@ def size(pairs: Pairs) -> str:
     """How many pairs, anchors and documents there are.
 
     Args:
-        pairs: The pairs.
+        pairs: What negatives were mined for.
     """
     return (
         f"{len(pairs.anchor):,} pairs of {len(pairs.anchors):,} anchors, over {len(pairs.corpus):,} different documents"
@@ -30,7 +30,7 @@ def remarks(pairs: Pairs, most_positives: int) -> Iterator[str]:
     """What of a source is not used as a reader might expect.
 
     Args:
-        pairs: The pairs.
+        pairs: What negatives were mined for.
         most_positives: An anchor's positives beyond this number do not lengthen the lists of candidates.
     """
     source = pairs.rows.source
@@ -50,7 +50,7 @@ def shares(verdicts: NDArray[np.int64], rules: Rules, last_rank: int) -> Iterato
 
     Args:
         verdicts: (len(VERDICTS),) candidates by verdict.
-        rules: The rules.
+        rules: By which candidates were left out.
         last_rank: range_max.
     """
     meaning = {

@@ -95,7 +95,7 @@ def encode_block(texts: Texts, blocks: Blocks, block: int, embed: Embed, model: 
     Args:
         texts: All texts.
         blocks: Where their vectors go.
-        block: Which block.
+        block: Its number, from 0.
         embed: Gives vectors.
         model: What the user calls the model, for messages.
 

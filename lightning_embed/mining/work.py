@@ -57,7 +57,7 @@ class Work:
         """Makes this process's missing blocks.
 
         Args:
-            blocks: Which blocks.
+            blocks: A matrix on disk, of which each process makes its share of blocks.
             title: What is done, for the bar.
             make: Makes and writes a block.
         """
@@ -74,7 +74,7 @@ class Work:
         """Waits until all processes' blocks are there.
 
         Args:
-            blocks: Which blocks.
+            blocks: A matrix on disk, of which each process makes its share of blocks.
             title: What is waited for.
         """
         if blocks.done().all():

@@ -41,7 +41,7 @@ def optimizer_settings(optimizer: Optimizer, scheduler: Any) -> OptimizerLRSched
     `step_after_validation` does.
 
     Args:
-        optimizer: The optimizer.
+        optimizer: Over all parameters that train.
         scheduler: Its schedule, or None.
 
     Raises:

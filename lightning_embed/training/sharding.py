@@ -24,7 +24,7 @@ def shard_encoder(
     """Shards an encoder's weights: its layers, then what is left of its backbone; one that is sharded already is left as it is.
 
     Args:
-        encoder: The encoder.
+        encoder: Changed in place, layer by layer.
         mesh: The ranks: one dimension, or (replicate, shard).
         policy: What its forwards compute in.
         keep_root: Whether the weights outside of the layers stay gathered from a forward to the backward pass.

@@ -25,7 +25,7 @@ def one_line(text: str, width: int) -> str:
     """A text in one line of at most `width` characters: what cannot be printed is escaped, the middle is left out.
 
     Args:
-        text: The text.
+        text: With line breaks or without.
         width: ≥ 3.
     """
     if len(text) <= width and len(shown := _escaped(text)) <= width:

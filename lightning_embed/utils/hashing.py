@@ -51,7 +51,7 @@ def file_hashes(files: Sequence[Path]) -> list[str]:
     one of them is another.
 
     Args:
-        files: Any files.
+        files: Read whole, unless their hash is remembered.
     """
     memory = user_cache() / "weights.json"
     try:

@@ -154,7 +154,7 @@ def row_count(source: Source, file: str, name: str) -> int:
 
     Args:
         source: Whose file it is.
-        file: The file.
+        file: A Parquet or Arrow file.
         name: `parquet` or `arrow`.
     """
     if name == "parquet":

@@ -23,7 +23,7 @@ def one_of(folder: Path, name: str) -> Path | None:
     """A file of a folder, compressed or not; None where there is none.
 
     Args:
-        folder: The folder.
+        folder: Any; BEIR's has corpus.jsonl, queries.jsonl and qrels/.
         name: Its name without .gz or .zst.
     """
     return next((f for f in (folder / name, folder / f"{name}.gz", folder / f"{name}.zst") if f.is_file()), None)
@@ -59,7 +59,7 @@ def is_beir(folder: Path) -> bool:
     """Whether a folder has a corpus and queries.
 
     Args:
-        folder: The folder.
+        folder: Any; BEIR's has corpus.jsonl, queries.jsonl and qrels/.
     """
     return one_of(folder, "corpus.jsonl") is not None and one_of(folder, "queries.jsonl") is not None
 
@@ -68,7 +68,7 @@ def files(folder: Path, split: str, title: str) -> list[Path]:
     """Corpus, queries and judgements of a folder.
 
     Args:
-        folder: The folder.
+        folder: Any; BEIR's has corpus.jsonl, queries.jsonl and qrels/.
         split: Which judgements: qrels/SPLIT.tsv.
         title: The source's name.
 
@@ -101,7 +101,7 @@ def rows(folder: Path, split: str, title: str) -> Iterator[dict[str, Any]]:
     Documents without any text are left out.
 
     Args:
-        folder: The folder.
+        folder: Any; BEIR's has corpus.jsonl, queries.jsonl and qrels/.
         split: Which judgements.
         title: The source's name.
 

@@ -191,7 +191,7 @@ def unused_columns(source: Source, found: Iterable[str], roles: Mapping[str, lis
     """The columns that play no role and that no filter reads.
 
     Args:
-        source: The source.
+        source: Its settings, which may name columns.
         found: The columns of the data.
         roles: Role -> columns that play it.
     """
@@ -204,7 +204,7 @@ def note_unused(source: Source, unused: Iterable[str]) -> None:
     """Says which columns play no role although their names suggest one.
 
     Args:
-        source: The source.
+        source: Its settings, which may name columns.
         unused: Its columns without a role.
     """
     odd = [column for column in unused if ROLE_LIKE.search(column) and not NO_TEXT.fullmatch(column.strip())]
@@ -219,7 +219,7 @@ def role_of(source: Source, column: str, found: Iterable[str]) -> str | None:
     """The role that a column plays by the source's `columns` or, without them, by its name.
 
     Args:
-        source: The source.
+        source: Its settings, which may name columns.
         column: A column's name.
         found: The columns of the data.
     """
@@ -232,7 +232,7 @@ def may_play(source: Source, column: str, found: Iterable[str]) -> bool:
     """Whether a column may play a role; any may where roles are taken by order.
 
     Args:
-        source: The source.
+        source: Its settings, which may name columns.
         column: A column's name.
         found: The columns of the data.
     """

@@ -138,7 +138,7 @@ class Source:
         """Whose prompt a role's texts get.
 
         Args:
-            role: The role.
+            role: `anchor`, `positive` or `negative`.
             roles: All text roles of the source.
         """
         queries = self.task in (None, "retrieval") and len(roles) > 1

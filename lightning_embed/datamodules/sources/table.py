@@ -83,7 +83,7 @@ class Table:
         """Record batches of some columns in the order of the rows, read and let go one after the other.
 
         Args:
-            columns: Which columns.
+            columns: Their names in the table; no others are read from the disk.
         """
         import pyarrow as pa
 
@@ -97,7 +97,7 @@ class Table:
 
         Args:
             rows: Row numbers from 0, in any order.
-            columns: Which columns.
+            columns: Their names in the table; no others are read from the disk.
 
         Raises:
             UserError: If a file has shrunk since it was opened.

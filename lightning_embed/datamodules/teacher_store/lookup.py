@@ -114,7 +114,7 @@ class TeacherLookup:
             source: The source's name.
             row: Row number from 0.
             role: The text's column.
-            text: The text.
+            text: Shown up to 60 characters.
         """
         name = self.store.identity.get("name", "")
         shown = text if len(text) <= 60 else f"{text[:57]}..."

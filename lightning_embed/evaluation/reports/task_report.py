@@ -81,7 +81,7 @@ class Evaluation:
         """A task with its score's name: `cranfield (nDCG@10)`.
 
         Args:
-            metric: One of `metrics`.
+            metric: A task's name, or `mean`.
         """
         return next(
             (f"{task.name} ({metric_title(task.metric)})" for task in self.tasks if task.name == metric), metric
@@ -110,7 +110,7 @@ def task_table(evaluation: Evaluation, metric: str, long: bool = True) -> Table:
 
     Args:
         evaluation: What to say.
-        metric: One of its `metrics`.
+        metric: A task's name, or `mean`.
         long: Whether there is room for two decimals and the change in percent.
     """
     precisions = list(dict.fromkeys(row.precision for model in evaluation.models for row in model.grid))

@@ -64,7 +64,7 @@ def cell_count(dims: Sequence[int], precisions: Sequence[Precision], tasks: int)
 
     Args:
         dims: Its sizes.
-        precisions: Its precisions.
+        precisions: Of `float32`, `int8`, `binary` and `binary_rescore`.
         tasks: How many tasks.
     """
     return tasks * (len(dims) * len(precisions) + (0 if "float32" in precisions else 1))
