@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from lightning_embed.encoders.copies import as_exported, gathered, merged
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.heads import Projection
+from lightning_embed.heads import ACTIVATIONS, Dense, Normalize, Projection, first_entries, linear_map
 from lightning_embed.utils.activity import activity
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet
@@ -41,7 +42,7 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
         return
     encoder, folder = as_exported(unsharded), Path(folder)
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     try:
         with (
@@ -53,16 +54,18 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
             backbone.save_pretrained(plain)
             encoder.tokenizer.hf.save_pretrained(plain)
             body = Transformer(plain, max_seq_length=encoder.tokenizer.max_length)
-            hidden = int(encoder.config.hidden_size)
-            pooling = [Pooling(hidden, POOLING[encoder.pooling])]
-            if encoder.dim < hidden:
-                pooling.append(_first_entries(hidden, encoder.dim))
+            heads = [*encoder.heads]
+            if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
+                heads.append(first_entries(encoder.width, encoder.dim))
+            if dense is not None:
+                heads += [Normalize(), linear_map(dense.weight, dense.bias)]
+            modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
+            modules += [Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
             if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
                 prompts |= dict.fromkeys(TASK_TYPES, prompts["document"])
-            head = [] if dense is None else [_dense(dense), Normalize()]
             model = SentenceTransformer(
-                modules=[body, *pooling, Normalize(), *head],
+                modules=modules,
                 prompts=prompts,
                 similarity_fn_name="cosine",
                 device="cpu",
@@ -72,25 +75,18 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
 
 
-def _dense(projection: Projection) -> Any:
-    """ψ as sentence-transformers' linear module."""
-    from sentence_transformers.sentence_transformer.modules import Dense
-    from torch import nn
+def _module(head: nn.Module, vectors: str = "sentence_embedding") -> Any:
+    """A head as sentence-transformers' module."""
+    from sentence_transformers.sentence_transformer import modules
 
-    out_dim, in_dim = projection.weight.shape
-    module = Dense(in_dim, out_dim, activation_function=nn.Identity())
-    module.linear.load_state_dict({"weight": projection.weight, "bias": projection.bias})
-    return module
-
-
-def _first_entries(hidden: int, dim: int) -> Any:
-    """A linear module that keeps the first entries; truncate_dim would cut after Normalize, and vectors would not have length 1."""
-    from sentence_transformers.sentence_transformer.modules import Dense
-    from torch import eye, nn
-
-    module = Dense(hidden, dim, bias=False, activation_function=nn.Identity())
-    module.linear.load_state_dict({"weight": eye(dim, hidden)})
-    return module
+    if not isinstance(head, Dense):
+        return modules.Normalize()
+    out_dim, in_dim = head.linear.weight.shape
+    activation = ACTIVATIONS[type(head.activation).__name__]()
+    bias = head.linear.bias is not None
+    made = modules.Dense(in_dim, out_dim, bias, activation, module_input_name=vectors)
+    made.linear.load_state_dict(head.linear.state_dict())
+    return made
 
 
 _LOAD = """

@@ -56,10 +56,10 @@ def read_projection(checkpoint: Path | None, encoder: TextEncoder) -> Projection
     if "projection.weight" not in state:
         raise UserError("dense: the checkpoint has no projection; leave --dense out")
     out_dim, in_dim = state["projection.weight"].shape
-    if in_dim != encoder.dim or encoder.dim != int(encoder.config.hidden_size):
+    if in_dim != encoder.dim or encoder.dim != encoder.width:
         raise UserError(
             f"dense: the projection maps {in_dim} entries and the exported vectors have {encoder.dim} "
-            f"of {encoder.config.hidden_size}; it fits only a whole student whose side is projected"
+            f"of {encoder.width}; it fits only a whole student whose side is projected"
         )
     made = Projection(in_dim, out_dim)
     made.load_state_dict({name: state[f"projection.{name}"] for name in ("weight", "bias")})
