@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lightning_embed.encoders.copies import as_exported, gathered, merged
+from lightning_embed.encoders.copies import as_exported, gathered, merged, projected
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.heads import ACTIVATIONS, Dense, Normalize, Projection, first_entries, linear_map
+from lightning_embed.heads import ACTIVATIONS, Dense, Normalize, Projection, first_entries
 from lightning_embed.utils.activity import activity
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet
@@ -41,6 +41,8 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
     if unsharded is None:
         return
     encoder, folder = as_exported(unsharded), Path(folder)
+    if dense is not None:
+        encoder = projected(encoder, dense.weight, dense.bias)
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -57,8 +59,6 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
             heads = [*encoder.heads]
             if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
                 heads.append(first_entries(encoder.width, encoder.dim))
-            if dense is not None:
-                heads += [Normalize(), linear_map(dense.weight, dense.bias)]
             modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
             modules += [Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
             prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
