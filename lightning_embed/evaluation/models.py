@@ -48,6 +48,8 @@ class EvaluatedModel:
     """How many it has."""
     size_bytes: int | None = None
     """What it takes on disk."""
+    halves: tuple[EvaluatedModel, EvaluatedModel] | None = None
+    """Of a pair of models, the one that embeds queries and the one that embeds documents."""
 
 
 def split_name(spec: str) -> tuple[str, str]:
