@@ -41,6 +41,10 @@ def locate(model: str) -> Path:
         return _in_package(model.removeprefix(PIP))
     folder = Path(model).expanduser()
     if folder.is_dir():
+        if (folder / "router_config.json").is_file():
+            raise UserError(
+                f"model '{model}': a sentence-transformers Router of several models, which `evaluate` alone reads; give one model's folder"
+            )
         if not (folder / "config.json").is_file():
             raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
         return folder

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,36 +44,66 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
     encoder, folder = as_exported(unsharded), Path(folder)
     if dense is not None:
         encoder = projected(encoder, dense.weight, dense.bias)
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
+    with saved(folder) as (made, plain):
+        save_modules(stock_modules(encoder, plain), prompts, made)
 
+
+@contextmanager
+def saved(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Where to write a folder that appears whole or not at all, and a folder beside it for what is written on the way.
+
+    Args:
+        folder: Its place.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     try:
         with (
             quiet("transformers"),
             whole_folder(folder) as made,
             tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as plain,
         ):
-            backbone: Any = merged(encoder).backbone
-            backbone.save_pretrained(plain)
-            encoder.tokenizer.hf.save_pretrained(plain)
-            body = Transformer(plain, max_seq_length=encoder.tokenizer.max_length)
-            heads = [*encoder.heads]
-            if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
-                heads.append(first_entries(encoder.width, encoder.dim))
-            modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
-            modules += [Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
-            prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
-            if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
-                prompts |= dict.fromkeys(TASK_TYPES, prompts["document"])
-            model = SentenceTransformer(
-                modules=modules,
-                prompts=prompts,
-                similarity_fn_name="cosine",
-                device="cpu",
-            )
-            model.save(str(made), create_model_card=False)
+            yield made, Path(plain)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
+
+
+def stock_modules(encoder: TextEncoder, plain: Path) -> list[nn.Module]:
+    """An encoder as sentence-transformers' own modules.
+
+    Args:
+        encoder: As it is exported, whole.
+        plain: An empty folder, where backbone and tokenizer are written on the way.
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    backbone: Any = merged(encoder).backbone
+    backbone.save_pretrained(plain)
+    encoder.tokenizer.hf.save_pretrained(str(plain))
+    body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+    heads = [*encoder.heads]
+    if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
+        heads.append(first_entries(encoder.width, encoder.dim))
+    modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
+    return [*modules, Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
+
+
+def save_modules(modules: list[nn.Module], prompts: dict[str, str], folder: Path) -> None:
+    """Saves a sentence-transformers model.
+
+    Args:
+        modules: Its modules.
+        prompts: Text before a `query` and a `document`.
+        folder: Where.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
+        prompts = prompts | dict.fromkeys(TASK_TYPES, prompts["document"])
+    model = SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu")
+    model.save(str(folder), create_model_card=False)
 
 
 def _module(head: nn.Module, vectors: str = "sentence_embedding") -> Any:

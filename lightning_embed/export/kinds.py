@@ -97,9 +97,11 @@ class Model:
             facts += [
                 f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
             ]
-        if self.space == "teacher":
-            facts.append(nearness_line(self.student, self.encoder))
-        return Proof(least, facts)
+        return Proof(least, facts + self.nearness())
+
+    def nearness(self) -> list[str]:
+        """How near it is to the teacher, of one in the teacher's space."""
+        return [nearness_line(self.student, self.encoder)] if self.space == "teacher" else []
 
     def card(self, name: str, facts: list[str]) -> str:
         """With the run's settings and scores."""
