@@ -15,7 +15,7 @@ from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.backbone import change_rope_theta
 from lightning_embed.encoders.lora import NAME, adapted_layers
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.heads import Normalize, first_entries, linear_map
+from lightning_embed.heads.dense import Normalize, first_entries, linear_map
 
 OUTLINE = "unsharded_outline"
 """Attribute of a sharded encoder: itself before sharding, on torch's meta device."""

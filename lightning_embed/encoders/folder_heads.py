@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from lightning_embed.errors import UserError, first_line
-from lightning_embed.heads import ACTIVATIONS, Dense, Normalize
+from lightning_embed.heads.dense import ACTIVATIONS, Dense, Normalize
 from lightning_embed.utils.hashing import weights_hash
 
 TOKENS, TEXT = "token_embeddings", "sentence_embedding"

@@ -16,7 +16,8 @@ from lightning_embed.encoders.copies import as_exported, gathered, merged, proje
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.heads import ACTIVATIONS, Dense, Normalize, Projection, first_entries
+from lightning_embed.heads import Projection
+from lightning_embed.heads.dense import ACTIVATIONS, Dense, Normalize, first_entries
 from lightning_embed.utils.activity import activity
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet

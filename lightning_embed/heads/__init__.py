@@ -3,19 +3,7 @@
 if __name__ != "lightning_embed.heads":
     raise ImportError(f"import lightning_embed.heads instead of {__name__}: the folder at the top is a link to it")
 
-from lightning_embed.heads.dense import ACTIVATIONS, Dense, Normalize, first_entries, linear_map
 from lightning_embed.heads.pooling import Pooling, normalize, pool, pool_packed
 from lightning_embed.heads.projection import Projection
 
-__all__ = [
-    "ACTIVATIONS",
-    "Dense",
-    "Normalize",
-    "Pooling",
-    "Projection",
-    "first_entries",
-    "linear_map",
-    "normalize",
-    "pool",
-    "pool_packed",
-]
+__all__ = ["Pooling", "Projection", "normalize", "pool", "pool_packed"]
