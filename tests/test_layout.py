@@ -25,7 +25,7 @@ ARROWS = {
     "training": "errors utils compat schedulers distributed heads batch losses encoders",
     "checkpoints": "errors utils compat distributed encoders",
     "mining": "errors utils compat batch encoders datamodules",
-    "evaluation": "errors utils compat distributed batch encoders datamodules checkpoints",
+    "evaluation": "errors utils compat distributed heads batch encoders datamodules checkpoints",  # ψ: to the teacher's space
     "export": "errors utils compat heads encoders checkpoints evaluation",
     "module": "errors utils compat schedulers heads batch losses tokenizer encoders training checkpoints evaluation",
     # training: how many steps a run has

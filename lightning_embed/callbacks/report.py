@@ -21,7 +21,7 @@ from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.copies import gathered
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import GateError, UserError
-from lightning_embed.evaluation.held_out import can_score, some_texts, student_scores, teacher_scores
+from lightning_embed.evaluation.held_out import can_score, some_texts, student_scores, swap_scores, teacher_scores
 from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.reports import facts, notes
@@ -48,6 +48,8 @@ class Scores(NamedTuple):
     """The score that stands for all of a row of a grid."""
     teacher_validation: dict[str, float]
     """The teacher's scores on the validation rows, which the student's curve is drawn beside; empty where they are not known."""
+    swaps: dict[str, list[GridRow]]
+    """Names of `SWAPS` -> the student's scores in the teacher's space; empty where it is not in it."""
 
 
 class Failed(NamedTuple):
@@ -182,15 +184,19 @@ class Report(L.Callback):
         """The scores at the end of a run; every rank takes part."""
         module, data = _module(trainer), _data(trainer)
         teacher, choose = module.teacher, module.held_out_metric
-        after, metric = self._student_grid(trainer)
-        grids = {BEFORE: [GridRow(**row) for row in self.before], AFTER: after, TEACHER: []}
-        validation = {}
+        grids: dict[str, list[GridRow]] = {BEFORE: [GridRow(**row) for row in self.before], TEACHER: []}
+        swaps, validation = {}, {}
         if teacher is not None and can_score(teacher, data, "test"):
-            found = teacher_scores(teacher, data.test_dataloader(), module.device, choose)
-            grids[TEACHER] = found.grid(self.dims or halved_dims(teacher.dim))
+            found = swap_scores(module.student, teacher, module.projection, data.test_dataloader(), choose)
+            dims = {name: halved_dims(module.student.dim if name == AFTER else teacher.dim) for name in found}
+            scored = {name: scores.grid(self.dims or dims[name]) for name, scores in found.items()}
+            grids |= {name: scored.pop(name) for name in (AFTER, TEACHER)}
+            swaps, metric = scored, found[AFTER].main
+        else:
+            grids[AFTER], metric = self._student_grid(trainer)
         if teacher is not None and can_score(teacher, data, "validation"):
             validation = teacher_scores(teacher, data.val_dataloader(), module.device, choose).compute()
-        return Scores(grids, metric, validation)
+        return Scores(grids, metric, validation, swaps)
 
     def _student_grid(self, trainer: L.Trainer) -> tuple[list[GridRow], str]:
         """The student's grid, and the name of its main score."""
@@ -225,6 +231,7 @@ class Report(L.Callback):
             exported=export.folder,
             notes=[*export.notes, *lines, *self._notes(module, data)],
             failures=[export.failed] * bool(export.failed) + broken,
+            swaps=[facts.ModelReport(name, grid=grid) for name, grid in scores.swaps.items()],
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         print_report(write_report(report, folder, curves[-1] if curves else None, scores.teacher_validation))

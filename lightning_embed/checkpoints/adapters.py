@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 KEY = "adapter"
 """Where a checkpoint holds the note."""
-BACKBONE = "student.backbone."
+FROZEN = ("student.backbone.", "student.token_heads.", "student.heads.")
+"""Where an adapter's base has its weights."""
 
 
 def leave_base_out(module: nn.Module) -> None:
@@ -29,15 +30,17 @@ def leave_base_out(module: nn.Module) -> None:
 
 
 def _drop_base(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    for name in [n for n in state if n.startswith(prefix + BACKBONE) and not is_adapters(n)]:
+    frozen = tuple(prefix + part for part in FROZEN)
+    for name in [n for n in state if n.startswith(frozen) and not is_adapters(n)]:
         del state[name]
 
 
 def _fill_in_base(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    backbone: Any = module.student
-    for name, value in backbone.backbone.state_dict().items():
-        if not is_adapters(name):
-            state.setdefault(prefix + BACKBONE + name, value)
+    student: Any = module.student
+    for part in FROZEN:
+        for name, value in student.get_submodule(part.split(".")[1]).state_dict().items():
+            if not is_adapters(name):
+                state.setdefault(prefix + part + name, value)
 
 
 def note_base(encoder: TextEncoder, checkpoint: dict[str, Any]) -> None:
@@ -71,7 +74,7 @@ def check_base(encoder: TextEncoder, checkpoint: Mapping[str, Any], trained: Ite
     base = note["base"]
     if encoder.base is None:
         raise UserError(f"{what} holds an adapter for {base['model']}, and this student has none: give student.adapter")
-    if any(base[name] != encoder.base[name] for name in ("weights", "layers")):
+    if any(base.get(name) != encoder.base.get(name) for name in ("weights", "layers", "heads")):
         raise UserError(
             f"{what} holds an adapter for {_named(base)}, and this student starts from {_named(encoder.base)}: "
             "give the model that it was trained on as student.model"

@@ -16,7 +16,7 @@ def parser() -> ToolParser:
         "models",
         nargs="+",
         type=str,
-        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id",
+        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id; A+B: queries by A, documents by B",
     )
     made.add_argument(
         "--tasks",

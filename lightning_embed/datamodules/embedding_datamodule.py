@@ -167,13 +167,22 @@ class EmbeddingDataModule(L.LightningDataModule):
     def _open_store(self, trainer: L.Trainer) -> None:
         """Finds the teacher's stored vectors and says how many of the texts have one."""
         module: Any = trainer.lightning_module
-        self._stored = open_lookup(getattr(module, "teacher", None), self.teacher_store)
+        self.use_store(getattr(module, "teacher", None), getattr(module, "teacher_roles", frozenset()))
         if self._stored is None:
             return
-        self._stored = replace(self._stored, roles=module.teacher_roles)
         if trainer.is_global_zero and self._stored.roles:
             splits = ("train",) if self._stored.required else ("train", "validation", "test")
             print(coverage_line(self._stored, self.teacher_texts(splits, self._stored.roles)), flush=True)
+
+    def use_store(self, teacher: Any, roles: frozenset[str]) -> None:
+        """Puts the teacher's stored vectors, where there are some, into the batches.
+
+        Args:
+            teacher: As for `open_lookup`.
+            roles: Which texts' vectors training batches have; those of evaluation have the pairs'.
+        """
+        found = open_lookup(teacher, self.teacher_store)
+        self._stored = None if found is None else replace(found, roles=roles)
 
     def teacher_texts(self, splits: Sequence[str], roles: frozenset[str]) -> list[Wanted]:
         """The sources of some splits, each with the roles whose teacher vectors are used.

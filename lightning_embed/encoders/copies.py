@@ -15,6 +15,7 @@ from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.backbone import change_rope_theta
 from lightning_embed.encoders.lora import NAME, adapted_layers
 from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.heads.dense import Normalize, first_entries, linear_map
 
 OUTLINE = "unsharded_outline"
 """Attribute of a sharded encoder: itself before sharding, on torch's meta device."""
@@ -67,6 +68,24 @@ def _plain(encoder: TextEncoder, delta: Callable[[Any], Tensor] | None) -> TextE
     forget_adapter(backbone)
     made.adapter = made.base = None
     return made
+
+
+def projected(encoder: TextEncoder, weight: Tensor, bias: Tensor) -> TextEncoder:
+    """An encoder whose unit vectors z are Wz + b of another's; all of the other's weights are shared.
+
+    Args:
+        encoder: The other, not sharded.
+        weight: (E, D) W.
+        bias: (E,) b.
+    """
+    made = copy_encoder(encoder)
+    if made.dim < made.width:
+        made.heads.append(first_entries(made.width, made.dim))
+    made.heads.append(Normalize())
+    made.heads.append(linear_map(weight, bias))
+    made.width = made.dim = len(weight)
+    made.to(encoder.device)
+    return made.eval()
 
 
 def as_exported(encoder: TextEncoder) -> TextEncoder:

@@ -18,6 +18,7 @@ from torch import nn
 
 from lightning_embed.compat.peft import ADAPTER_WEIGHT, bypassed
 from lightning_embed.encoders.backbone import layer_list
+from lightning_embed.encoders.folder_heads import HeadSettings, heads_identity
 from lightning_embed.errors import UserError
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import weights_hash
@@ -125,15 +126,17 @@ def adapter_off(backbone: nn.Module) -> Iterator[None]:
         yield
 
 
-def base_identity(model: str, folder: Path, layers: Sequence[int] | None) -> dict[str, Any]:
-    """What tells an adapter's base from another: its weights, and which of its layers.
+def base_identity(model: str, folder: Path, layers: Sequence[int] | None, heads: HeadSettings) -> dict[str, Any]:
+    """What tells an adapter's base from another: its weights, which of its layers, and its heads, if it has any.
 
     Args:
         model: What the user wrote.
         folder: Where its files are.
         layers: Which layers are kept; None: all.
+        heads: The folder's Dense and Normalize modules.
     """
-    return {"model": model, "weights": weights_hash(folder), "layers": layers}
+    own = {"model": model, "weights": weights_hash(folder), "layers": layers}
+    return own | ({"heads": found} if (found := heads_identity(heads)) else {})
 
 
 def settings_of(adapter: Adapter) -> dict[str, Any]:

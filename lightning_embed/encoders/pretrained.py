@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.encoders.folder_heads import HeadSettings, read_heads
 from lightning_embed.errors import UserError, first_line
 
 PIP = "pip:"
@@ -23,6 +24,7 @@ class FolderSettings:
     prompts: dict[str, str] = field(default_factory=dict)
     max_length: int | None = None
     dim: int | None = None
+    heads: HeadSettings = field(default_factory=HeadSettings)
 
 
 def locate(model: str) -> Path:
@@ -39,6 +41,10 @@ def locate(model: str) -> Path:
         return _in_package(model.removeprefix(PIP))
     folder = Path(model).expanduser()
     if folder.is_dir():
+        if (folder / "router_config.json").is_file():
+            raise UserError(
+                f"model '{model}': a sentence-transformers Router of several models, which `evaluate` alone reads; give one model's folder"
+            )
         if not (folder / "config.json").is_file():
             raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
         return folder
@@ -98,46 +104,33 @@ def require_weights(model: str, folder: Path) -> None:
 
 
 def read_settings(folder: Path) -> FolderSettings:
-    """Reads the pooling, prompts, length and size that a sentence-transformers folder lays down.
+    """Reads the pooling, prompts, length, size and heads that a sentence-transformers folder lays down.
 
     Args:
         folder: A model folder; one without modules.json is a bare backbone and says nothing.
 
     Raises:
-        UserError: If it has modules that would be lost (a Dense layer, another pooling than last token, mean or cls).
+        UserError: If it has modules that would be lost, such as another pooling than last token, mean or cls.
     """
     modules = _json(folder / "modules.json", [])
     if not modules:
         return FolderSettings()
-    pooling = dim = None
+    pooling = None
     for module in modules:
         kind = module["type"].rsplit(".", 1)[-1]
         if kind == "Pooling":
             pooling = _pooling(folder / module["path"] / "config.json")
-        elif kind == "Dense" and dim is None and (kept := _first_entries(folder / module["path"])):
-            dim = kept
-        elif kind not in {"Transformer", "Normalize"}:
+        elif kind not in {"Transformer", "Normalize", "Dense"}:
             raise UserError(
-                f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Normalize are)"
+                f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Dense, Normalize are)"
             )
     whole = _json(folder / "config_sentence_transformers.json", {})
     given = whole.get("prompts") or {}
     repeated = {name for name in TASK_TYPES if given.get(name) == given.get("document")}  # as an export has them
     prompts = {name: prompt for name, prompt in given.items() if prompt and name not in repeated}
     length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
-    return FolderSettings(pooling, prompts, length or _longest(folder), dim or whole.get("truncate_dim"))
-
-
-def _first_entries(folder: Path) -> int | None:
-    """How many entries a Dense module keeps, as an export of truncated vectors has one; None where it does anything else."""
-    from safetensors.torch import load_file
-    from torch import equal, eye
-
-    config, file = _json(folder / "config.json", {}), folder / "model.safetensors"
-    if config.get("bias") or not str(config.get("activation_function")).endswith(".Identity") or not file.is_file():
-        return None
-    weight = load_file(file)["linear.weight"].float()
-    return len(weight) if equal(weight, eye(*weight.shape)) else None
+    length = length or _longest(folder)
+    return FolderSettings(pooling, prompts, length, whole.get("truncate_dim"), read_heads(folder, modules))
 
 
 def _longest(folder: Path) -> int | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_embed.batch import Tokens
 from lightning_embed.encoders.backbone import outline_backbone
+from lightning_embed.encoders.folder_heads import heads_identity
 from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.packing.proof import Packing
 from lightning_embed.encoders.text_encoder import TextEncoder
@@ -134,8 +135,8 @@ class FrozenEncoder(TextEncoder):
 
     @property
     def parameter_count(self) -> int:
-        """Weights of the backbone, loaded or not."""
-        return sum(p.numel() for p in self.outline.parameters())
+        """Weights of the backbone and its heads, loaded or not."""
+        return sum(p.numel() for p in self.outline.parameters()) + self.head_parameter_count
 
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stays in eval mode."""
@@ -167,8 +168,8 @@ class FrozenEncoder(TextEncoder):
         """Everything its vectors depend on besides the text, prompt and length; None for random weights, which no file holds."""
         if self.random_init:
             return None
-        own = type(self).pool
-        return {
+        own, heads = type(self).pool, heads_identity(self.head_settings)
+        identity = {
             "weights": weights_hash(self.folder),
             "config": config_hash(self.folder),
             "tokenizer": self.tokenizer.fingerprint(),
@@ -178,6 +179,7 @@ class FrozenEncoder(TextEncoder):
             "rope_theta": self.rope_theta,
             "dtype": self.dtype,
         }
+        return identity | ({"heads": heads} if heads else {})
 
 
 class StoredTeacher(Described, nn.Module):

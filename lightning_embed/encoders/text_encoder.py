@@ -18,6 +18,7 @@ from lightning_embed.encoders.backbone import (
     require_rotary,
 )
 from lightning_embed.encoders.chunks import CPU_FORWARD_COST, FORWARD_COST, plan_chunks
+from lightning_embed.encoders.folder_heads import build_heads
 from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_identity, is_adapters
 from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
 from lightning_embed.encoders.packing.proof import Packing, proves
@@ -31,7 +32,7 @@ from lightning_embed.utils.numbers import check_number, check_numbers
 
 
 class TextEncoder(Described, nn.Module):
-    """A transformers backbone with its tokenizer and a pooling: the teacher, the student, or any embedding model.
+    """A transformers backbone with its tokenizer, a pooling and its folder's Dense layers: teacher, student, or any embedding model.
 
     Texts are sorted by length, encoded in a few padded chunks or packed rows and put back in order, which changes no vector and saves
     most or all of the padding's cost.
@@ -42,7 +43,7 @@ class TextEncoder(Described, nn.Module):
         pooling: `last_token`, `mean` or `cls`; None: what the folder says, else `mean`.
         prompts: Text before each text, by role: {query: "Query: ", document: "Document: "}; None: what the folder says, else none.
         max_length: Tokens after which a text is cut; None: what the folder says, else the backbone's most.
-        dim: Entries that are kept of each vector, before it is normalised; None: what the folder says, else all D of the backbone.
+        dim: Entries that are kept of each vector, before it is normalised; None: what the folder says, else all.
         layers: Layers of the backbone to start from, such as [0, 2, 5]; None: all.
         rope_theta: θ of the rotary positions; None: the model's own.
         random_init: Leaves the weights random: toys, and training from nothing.
@@ -58,11 +59,15 @@ class TextEncoder(Described, nn.Module):
         checkpoint_layers: Keeps, of each chunk, what goes into its layers alone, and computes each layer again in the backward pass:
             for chunks of few long texts.
         export_rope_theta: θ that the exported model has instead: train low, infer high; None: that of training.
-        adapter: A LoRA adapter, which alone of the backbone trains; None: the whole backbone does.
+        adapter: A LoRA adapter, which alone trains; None: the backbone and its heads do.
     """
 
     backbone: Any
     """The transformers model."""
+    token_heads: nn.Sequential
+    """The layers between the backbone and the pooling; mostly none."""
+    heads: nn.Sequential
+    """The layers after the pooling, before the vectors are truncated; mostly none."""
 
     def __init__(
         self,
@@ -105,12 +110,14 @@ class TextEncoder(Described, nn.Module):
         prompts = stored.prompts if prompts is None else prompts
         length = _checked_length(shape, max_length or stored.max_length, model)
         self.tokenizer = TextTokenizer(folder, prompts, length, end_token=self.pooling == "last_token")
-        self.dim = _checked_dim(shape, dim, model) or stored.dim or _width(shape)
+        self.head_settings = stored.heads
+        self.build_heads(_width(shape))
+        self.dim = _checked_dim(self.width, dim, model) or stored.dim or self.width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
         self.proven: dict[tuple[str, str, torch.dtype], bool] = {}
-        self.base = None if adapter is None or random_init else base_identity(model, folder, layers)
+        self.base = None if adapter is None or random_init else base_identity(model, folder, layers, self.head_settings)
 
     @property
     def backbone_settings(self) -> BackboneSettings:
@@ -147,8 +154,36 @@ class TextEncoder(Described, nn.Module):
             attach(self.backbone, self.adapter, self.model)
         return self.backbone
 
+    def build_heads(self, hidden: int) -> None:
+        """Sets `token_heads`, `heads` and `width`, the size of what they give; an adapter leaves them frozen, as it does the backbone.
+
+        Args:
+            hidden: Size of the backbone's hidden states.
+        """
+        what = f"the backbone of model '{self.model}'"
+        settings = self.head_settings
+        self.token_heads, self.pooled = build_heads(settings.tokens, hidden, what, self.random_init)
+        what = what if not settings.tokens else "the pooling"
+        self.heads, self.width = build_heads(settings.texts, self.pooled, what, self.random_init)
+        for heads in (self.token_heads, self.heads):
+            heads.requires_grad_(self.adapter is None)
+
+    def vectors(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """One vector per text from the backbone's hidden states: its heads, its pooling between them, and the truncation.
+
+        Args:
+            hidden: (n, T, D), padded on the right; or (T, D), packed.
+            lengths: (n,) tokens of each text, ≥ 1, on the device of `hidden`.
+
+        Returns:
+            (n, dim), not normalised.
+        """
+        pooled = self.pool(self.token_heads(hidden), lengths)
+        found: Tensor = self.heads(pooled)[:, : self.dim]
+        return found
+
     def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """One vector per text from the backbone's hidden states; override it for a pooling of your own.
+        """One vector per text from the tokens' vectors; override it for a pooling of your own.
 
         An exported folder names one of the poolings of `pooling`, and its proof fails where the vectors differ from this one's.
 
@@ -168,8 +203,14 @@ class TextEncoder(Described, nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Weights of the backbone; an adapter, which an export merges into them, adds none."""
-        return sum(p.numel() for name, p in self.backbone.named_parameters() if not is_adapters(name))
+        """Weights of the backbone and its heads; an adapter, which an export merges into them, adds none."""
+        backbone = sum(p.numel() for name, p in self.backbone.named_parameters() if not is_adapters(name))
+        return backbone + self.head_parameter_count
+
+    @property
+    def head_parameter_count(self) -> int:
+        """Weights of the heads."""
+        return sum(p.numel() for heads in (self.token_heads, self.heads) for p in heads.parameters())
 
     @property
     def config(self) -> Any:
@@ -225,13 +266,13 @@ class TextEncoder(Described, nn.Module):
         inside = place < lengths[:, None]
         padded = ids[(starts[:, None] + place).clamp(max=len(ids) - 1)].masked_fill(~inside, self.tokenizer.pad_id)
         hidden = self.backbone(input_ids=padded, attention_mask=inside.long() if ragged else None).last_hidden_state
-        return self.pool(hidden, lengths)[:, : self.dim]
+        return self.vectors(hidden, lengths)
 
     def _encode_packed(self, ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """(n, dim) vectors of some texts, end to end in one row."""
         place = starts.repeat_interleave(lengths) + positions(lengths)
         hidden = run_packed(self.backbone, ids[place.to(ids.device)], lengths)
-        return self.pool(hidden, lengths.to(hidden.device))[:, : self.dim]
+        return self.vectors(hidden, lengths.to(hidden.device))
 
     @torch.no_grad()
     def reference(self, tokens: Tokens) -> Tensor:
@@ -290,9 +331,9 @@ def _width(backbone: nn.Module) -> int:
     return int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
 
-def _checked_dim(backbone: nn.Module, dim: int | None, model: str) -> int | None:
-    if dim is not None and not 0 < dim <= _width(backbone):
-        raise UserError(f"model '{model}': dim must be from 1 to {_width(backbone)}, got {dim}")
+def _checked_dim(width: int, dim: int | None, model: str) -> int | None:
+    if dim is not None and not 0 < dim <= width:
+        raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
     return dim
 
 

@@ -17,6 +17,7 @@ from lightning_embed.compat.sentence_transformers import inner_model, set_inner_
 from lightning_embed.encoders.lora import ADAPTERS_FOLDER
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
+from lightning_embed.evaluation.routes import is_routed, normalizes, require_routes
 from lightning_embed.utils.hashing import contents_hash
 from lightning_embed.utils.quiet import quiet
 
@@ -48,6 +49,8 @@ class EvaluatedModel:
     """How many it has."""
     size_bytes: int | None = None
     """What it takes on disk."""
+    halves: tuple[EvaluatedModel, EvaluatedModel] | None = None
+    """Of a pair of models, the one that embeds queries and the one that embeds documents."""
 
 
 def split_name(spec: str) -> tuple[str, str]:
@@ -95,6 +98,7 @@ def load_model(
     else:
         _announce(model)
         folder = locate(model)
+    require_routes(model, folder)
     loaded = _sentence_transformer(model, folder, device)
     return from_sentence_transformer(loaded, name, contents_hash([folder]), batch_size, folder_bytes(folder))
 
@@ -130,8 +134,6 @@ def from_sentence_transformer(
         batch_size: Texts a forward.
         size_bytes: What that takes on disk.
     """
-    from sentence_transformers.sentence_transformer.modules import Normalize
-
     by_role = {"query": model.encode_query, "document": model.encode_document}
 
     def embed(texts: list[str], role: str, prompt: str | None) -> np.ndarray:
@@ -142,6 +144,13 @@ def from_sentence_transformer(
     dim = model.get_embedding_dimension()
     if dim is None:
         dim = embed(["a"], "", None).shape[1]
+    if is_routed(model):
+        sizes = {role: embed(["a"], role, None).shape[1] for role in by_role}
+        if len(set(sizes.values())) > 1:
+            raise UserError(
+                f"model '{name}': its Router gives queries {sizes['query']} dims and documents {sizes['document']}: they cannot be compared"
+            )
+        dim = sizes["query"]
     prompts = {role: prompt for role, prompt in model.prompts.items() if prompt is not None}
     return EvaluatedModel(
         name,
@@ -150,7 +159,7 @@ def from_sentence_transformer(
         fingerprint,
         prompts,
         str(model.similarity_fn_name or "cosine"),
-        any(isinstance(module, Normalize) for module in model),
+        normalizes(model),
         sum(p.numel() for p in model.parameters()),
         size_bytes,
     )

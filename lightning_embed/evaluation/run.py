@@ -52,7 +52,7 @@ def evaluate(
     """Scores models on tasks, compares them with the first, and writes and prints the report.
 
     Args:
-        models: See `load_model`.
+        models: See `load_model`; `A+B` embeds queries by A and documents by B, each a model or the name of another one here.
         tasks: See `read_tasks`.
         dims: Sizes to truncate to; None: D and its halves, down to 32.
         precisions: Some of float32, int8, binary, binary_rescore.
@@ -80,15 +80,20 @@ def evaluate(
         for one in (Path(output), Path(cache).expanduser() if cache else user_cache() / "evaluate")
     )
     from lightning_embed.evaluation.models import load_model
+    from lightning_embed.evaluation.pairs import load_models, read_names
     from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
+    from lightning_embed.evaluation.tasks.grid import require_queries
     from lightning_embed.evaluation.tasks.local import read_tasks
 
-    _check_names(models)
+    read_names(models)
     read = read_tasks(tasks, shots)
-    loaded = [load_model(spec, device, batch_size, config_of_checkpoint) for spec in models]
+    loaded = load_models(models, lambda spec: load_model(spec, device, batch_size, config_of_checkpoint))
+    require_queries(loaded, read)
     grids = _grids(loaded, read, dims, chosen, kept)
     scored = [
-        ScoredModel(m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows)
+        ScoredModel(
+            m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows, m.halves is not None
+        )
         for m, spec in zip(loaded, models, strict=True)
     ]
     evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
@@ -118,15 +123,6 @@ def _require(require: Mapping[str, float], evaluation: Evaluation, folder: Path)
         phrases += broken(require, found, model.name)
     if phrases:
         raise GateError(f"{'; '.join(phrases)}; {folder / 'report.md'} has the rest")
-
-
-def _check_names(models: list[str]) -> None:
-    from lightning_embed.evaluation.models import split_name
-
-    names = [split_name(spec)[0] for spec in models]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"models: two are called '{twice[0]}'; name one of them: OTHER=MODEL")
 
 
 def _grids(
@@ -160,8 +156,9 @@ def evaluation_of(
     """
     from importlib.metadata import version
 
-    from lightning_embed.evaluation.reports.task_report import Evaluation, ScoredTask
+    from lightning_embed.evaluation.reports.task_report import Evaluation, Overlap, ScoredTask
     from lightning_embed.evaluation.tasks.comparison import compare
+    from lightning_embed.evaluation.tasks.items import shared
 
     first, *others = [model.name for model in scored]
     comparisons = [
@@ -174,7 +171,15 @@ def evaluation_of(
         ScoredTask(t.metadata.name, t.metadata.type, t.metadata.main_score, str(t.metadata.revision)) for t in tasks
     ]
     versions = {name: version(name) for name in ("mteb", "sentence-transformers", "transformers", "torch")}
-    return Evaluation(scored, described, comparisons, versions)
+    names = [task.metadata.name for task in tasks]
+    found = [
+        Overlap(task, first, other, share)
+        for other in others
+        for task in names
+        if task in items[first] and task in items[other]
+        if (share := shared(items[first][task], items[other][task])) is not None
+    ]
+    return Evaluation(scored, described, comparisons, versions, found)
 
 
 class _Bars:

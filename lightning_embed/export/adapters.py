@@ -117,7 +117,7 @@ _ALIKE = ("base", "rope_theta", "dtype", "pooling", "dim", "max_length", "prompt
 
 
 def _alike(encoder: TextEncoder) -> tuple[Any, ...]:
-    base = None if encoder.base is None else (encoder.base["weights"], encoder.base["layers"])
+    base = encoder.base and (encoder.base["weights"], encoder.base["layers"], encoder.base.get("heads"))
     tokenizer = encoder.tokenizer
     read = (encoder.pooling, encoder.dim, tokenizer.max_length, tokenizer.prompts)
     return (base, encoder.rope_theta, encoder.dtype, *read)

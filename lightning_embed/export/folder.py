@@ -4,17 +4,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from lightning_embed.encoders.copies import as_exported, gathered, merged
+from lightning_embed.encoders.copies import as_exported, gathered, merged, projected
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
+from lightning_embed.heads.dense import ACTIVATIONS, Dense, Normalize, first_entries
 from lightning_embed.utils.activity import activity
 from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet
@@ -40,57 +43,82 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
     if unsharded is None:
         return
     encoder, folder = as_exported(unsharded), Path(folder)
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    if dense is not None:
+        encoder = projected(encoder, dense.weight, dense.bias)
+    prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
+    with saved(folder) as (made, plain):
+        save_modules(stock_modules(encoder, plain), prompts, made)
 
+
+@contextmanager
+def saved(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Where to write a folder that appears whole or not at all, and a folder beside it for what is written on the way.
+
+    Args:
+        folder: Its place.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     try:
         with (
             quiet("transformers"),
             whole_folder(folder) as made,
             tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as plain,
         ):
-            backbone: Any = merged(encoder).backbone
-            backbone.save_pretrained(plain)
-            encoder.tokenizer.hf.save_pretrained(plain)
-            body = Transformer(plain, max_seq_length=encoder.tokenizer.max_length)
-            hidden = int(encoder.config.hidden_size)
-            pooling = [Pooling(hidden, POOLING[encoder.pooling])]
-            if encoder.dim < hidden:
-                pooling.append(_first_entries(hidden, encoder.dim))
-            prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
-            if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
-                prompts |= dict.fromkeys(TASK_TYPES, prompts["document"])
-            head = [] if dense is None else [_dense(dense), Normalize()]
-            model = SentenceTransformer(
-                modules=[body, *pooling, Normalize(), *head],
-                prompts=prompts,
-                similarity_fn_name="cosine",
-                device="cpu",
-            )
-            model.save(str(made), create_model_card=False)
+            yield made, Path(plain)
     except OSError as error:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
 
 
-def _dense(projection: Projection) -> Any:
-    """ψ as sentence-transformers' linear module."""
-    from sentence_transformers.sentence_transformer.modules import Dense
-    from torch import nn
+def stock_modules(encoder: TextEncoder, plain: Path) -> list[nn.Module]:
+    """An encoder as sentence-transformers' own modules.
 
-    out_dim, in_dim = projection.weight.shape
-    module = Dense(in_dim, out_dim, activation_function=nn.Identity())
-    module.linear.load_state_dict({"weight": projection.weight, "bias": projection.bias})
-    return module
+    Args:
+        encoder: As it is exported, whole.
+        plain: An empty folder, where backbone and tokenizer are written on the way.
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    backbone: Any = merged(encoder).backbone
+    backbone.save_pretrained(plain)
+    encoder.tokenizer.hf.save_pretrained(str(plain))
+    body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+    heads = [*encoder.heads]
+    if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
+        heads.append(first_entries(encoder.width, encoder.dim))
+    modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
+    return [*modules, Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
 
 
-def _first_entries(hidden: int, dim: int) -> Any:
-    """A linear module that keeps the first entries; truncate_dim would cut after Normalize, and vectors would not have length 1."""
-    from sentence_transformers.sentence_transformer.modules import Dense
-    from torch import eye, nn
+def save_modules(modules: list[nn.Module], prompts: dict[str, str], folder: Path) -> None:
+    """Saves a sentence-transformers model.
 
-    module = Dense(hidden, dim, bias=False, activation_function=nn.Identity())
-    module.linear.load_state_dict({"weight": eye(dim, hidden)})
-    return module
+    Args:
+        modules: Its modules.
+        prompts: Text before a `query` and a `document`.
+        folder: Where.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
+        prompts = prompts | dict.fromkeys(TASK_TYPES, prompts["document"])
+    model = SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu")
+    model.save(str(folder), create_model_card=False)
+
+
+def _module(head: nn.Module, vectors: str = "sentence_embedding") -> Any:
+    """A head as sentence-transformers' module."""
+    from sentence_transformers.sentence_transformer import modules
+
+    if not isinstance(head, Dense):
+        return modules.Normalize()
+    out_dim, in_dim = head.linear.weight.shape
+    activation = ACTIVATIONS[type(head.activation).__name__]()
+    bias = head.linear.bias is not None
+    made = modules.Dense(in_dim, out_dim, bias, activation, module_input_name=vectors)
+    made.linear.load_state_dict(head.linear.state_dict())
+    return made
 
 
 _LOAD = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from lightning_embed.errors import UserError
 from lightning_embed.export import adapters, onnx
 from lightning_embed.export.folder import export_encoder, verify_folder
 from lightning_embed.export.model_card import model_card
-from lightning_embed.export.students import Student, read_projection
-from lightning_embed.heads import Projection
+from lightning_embed.export.students import Student
+from lightning_embed.export.teacher_space import in_teacher_space, nearness_line
+from lightning_embed.utils.configs import arguments_of
 
 ROLES = ("query", "document")
+Space = Literal["student", "teacher"]
 
 
 class Proof(NamedTuple):
@@ -69,25 +71,25 @@ class Model:
     Args:
         student: What is exported.
         dim: Entries kept of each vector; None: the student's.
-        dense: Whether to add the run's projection as a Dense module.
+        space: Whose space its vectors are in.
         graphs: Whether to write ONNX graphs too.
     """
 
-    def __init__(self, student: Student, dim: int | None, dense: bool, graphs: bool) -> None:
-        self.student, self.graphs = student, graphs
-        self.encoder = _cut(as_exported(student.encoder), dim)
+    def __init__(self, student: Student, dim: int | None, space: Space, graphs: bool) -> None:
+        self.student, self.space, self.graphs = student, space, graphs
+        own = in_teacher_space(student) if space == "teacher" else student.encoder
+        self.encoder = _cut(as_exported(own), dim)
         self.merged = merged(self.encoder)
-        self.projection = read_projection(student.checkpoint, self.encoder) if dense else None
 
     def write(self, folder: Path) -> None:
         """Writes a sentence-transformers folder, and the graphs within it."""
-        export_encoder(self.merged, folder, self.projection)
+        export_encoder(self.merged, folder)
         if self.graphs:
             onnx.export_onnx(self.merged, folder)
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares with the vectors of the checkpoint, in which the adapter is not merged."""
-        wanted = {role: expected(self.encoder, texts, role, self.projection) for role in ROLES}
+        wanted = {role: expected(self.encoder, texts, role) for role in ROLES}
         least = verify_folder(folder, texts, wanted)
         facts = [_proved("it gave the vectors of the checkpoint", texts, least)]
         if self.graphs:
@@ -95,10 +97,21 @@ class Model:
             facts += [
                 f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
             ]
-        return Proof(least, facts)
+        return Proof(least, facts + self.nearness())
+
+    def nearness(self) -> list[str]:
+        """How near it is to the teacher, of one in the teacher's space."""
+        return [nearness_line(self.student, self.encoder)] if self.space == "teacher" else []
 
     def card(self, name: str, facts: list[str]) -> str:
         """With the run's settings and scores."""
+        if self.space == "teacher":
+            of = arguments_of(arguments_of(self.student.config.get("model")).get("teacher"))
+            named = of.get("model") or of.get("name") or "the run's teacher"
+            facts = [
+                f"Its vectors are in the space of its teacher, `{named}`: compare them with the teacher's own.",
+                *facts,
+            ]
         return model_card(self.merged, name, self.student.config, self.student.run_folder, facts)
 
 
@@ -158,21 +171,15 @@ class Tasks:
         return model_card(first, name, {}, None, facts, adapters.usage_of_tasks(name, list(self.encoders)))
 
 
-def expected(encoder: TextEncoder, texts: Sequence[str], role: str, projection: Projection | None = None) -> np.ndarray:
+def expected(encoder: TextEncoder, texts: Sequence[str], role: str) -> np.ndarray:
     """(n, D) unit vectors that the exported folder must give.
 
     Args:
         encoder: What is exported.
         texts: n texts.
         role: `query` or `document`.
-        projection: ψ that is exported with it.
     """
-    from torch.nn.functional import linear, normalize
-
-    vectors = encoder.encode(texts, role)
-    if projection is not None:
-        vectors = normalize(linear(vectors, projection.weight, projection.bias), dim=-1)
-    found: np.ndarray = vectors.numpy()
+    found: np.ndarray = encoder.encode(texts, role).numpy()
     return found
 
 

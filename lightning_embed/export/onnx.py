@@ -38,9 +38,10 @@ class _Graph(nn.Module):
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
         self.backbone, self.pooling, self.dim = encoder.backbone, encoder.pooling, encoder.dim
+        self.token_heads, self.heads = encoder.token_heads, encoder.heads
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = self.token_heads(self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
         lengths = attention_mask.sum(dim=1)
         if (
             self.pooling == "last_token"
@@ -49,7 +50,7 @@ class _Graph(nn.Module):
             pooled = (hidden * (place == lengths[:, None] - 1)[..., None]).sum(dim=1)
         else:
             pooled = pool(hidden, lengths, self.pooling)
-        return hidden, normalize(pooled[:, : self.dim].float())
+        return hidden, normalize(self.heads(pooled)[:, : self.dim].float())
 
 
 def export_onnx(encoder: TextEncoder, folder: Path) -> None:

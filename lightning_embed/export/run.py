@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightning_embed.errors import UserError
 from lightning_embed.export.texts import read_texts, standard_texts
 from lightning_embed.utils.atomic import whole_folder
+from lightning_embed.utils.notes import note
 
 if TYPE_CHECKING:
-    from lightning_embed.export.kinds import Kind, Proof
+    from lightning_embed.export.kinds import Kind, Proof, Space
 
 
 def export_model(
@@ -20,6 +21,8 @@ def export_model(
     out: str,
     dim: int | None = None,
     adapter: bool = False,
+    space: Literal["student", "teacher"] = "student",
+    documents: str | None = None,
     dense: bool = False,
     onnx: bool = False,
     texts: str | None = None,
@@ -32,9 +35,13 @@ def export_model(
         checkpoint: A .ckpt of a run, or the folder of a model; or several `TASK=CHECKPOINT` of adapters on one base, which is then stored
             once, with the adapters beside it for the reader to pick from.
         out: The folder.
-        dim: Entries kept of each vector, which then has length 1 again; None: the student's.
+        dim: Entries kept of each vector, which then has length 1 again; None: all.
         adapter: Whether to write the adapter alone, as a peft folder; if not, it is merged into its base.
-        dense: Whether to add the run's projection as a Dense module, for vectors in the teacher's space.
+        space: `teacher`: vectors of the teacher's size, which may be compared with the teacher's own; how near they are to these on
+            texts of the run is printed. The run needs a projection of the student's side, or a teacher of the student's size.
+        documents: What embeds documents, in a folder whose queries the student embeds (sentence-transformers' Router): `teacher`, the
+            run's own, or a model of the same space. None: the student embeds both.
+        dense: The old name of `space: teacher`.
         onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
         overwrite: Whether a model that is there already is replaced.
@@ -45,10 +52,13 @@ def export_model(
     """
     folder = Path(out).expanduser()
     _check_target(folder, overwrite)
-    _check_settings(len(checkpoint), adapter, dense, onnx)
+    if dense:
+        note("dense is now called space: give --space teacher; dense will be removed")
+        space = "teacher"
+    _check_settings(len(checkpoint), adapter, space, documents, onnx)
     compared = read_texts(Path(texts)) if texts else standard_texts()
     config = Path(config_of_checkpoint) if config_of_checkpoint else None
-    kind = _kind(checkpoint, config, dim, adapter, dense, onnx)
+    kind = _kind(checkpoint, config, dim, adapter, space, documents, onnx)
     least, facts = write_and_prove(kind, folder, compared)
     print(f"wrote {folder}")
     for fact in facts:
@@ -77,15 +87,26 @@ def write_and_prove(kind: Kind, folder: Path, texts: Sequence[str]) -> Proof:
     return proof
 
 
-def _kind(checkpoint: list[str], config: Path | None, dim: int | None, adapter: bool, dense: bool, onnx: bool) -> Kind:
+def _kind(
+    checkpoint: list[str],
+    config: Path | None,
+    dim: int | None,
+    adapter: bool,
+    space: Space,
+    documents: str | None,
+    onnx: bool,
+) -> Kind:
     from lightning_embed.export.adapters import load_tasks
     from lightning_embed.export.kinds import AdapterAlone, Model, Tasks
+    from lightning_embed.export.router import Asymmetric
     from lightning_embed.export.students import read_student
 
     if len(checkpoint) > 1:
         return Tasks(load_tasks(checkpoint, config), dim)
     student = read_student(Path(checkpoint[0]).expanduser(), config)
-    return AdapterAlone(student, dim) if adapter else Model(student, dim, dense, onnx)
+    if documents is not None:
+        return Asymmetric(student, dim, space, documents)
+    return AdapterAlone(student, dim) if adapter else Model(student, dim, space, onnx)
 
 
 @contextmanager
@@ -108,14 +129,17 @@ def _check_target(folder: Path, overwrite: bool) -> None:
             raise UserError(f"{folder}: holds a model already; give another folder, or --overwrite true")
 
 
-def _check_settings(checkpoints: int, adapter: bool, dense: bool, onnx: bool) -> None:
+def _check_settings(checkpoints: int, adapter: bool, space: str, documents: str | None, onnx: bool) -> None:
+    if space not in ("student", "teacher"):
+        raise UserError(f"space: expected student or teacher, got {space!r}")
+    moved = space == "teacher" or documents is not None
     if onnx:
         from lightning_embed.export.onnx import require_onnx
 
         require_onnx()
-    if onnx and dense:
-        raise UserError("onnx: a graph with the Dense module is not supported; export twice")
-    if checkpoints > 1 and (adapter or dense or onnx):
-        raise UserError("several checkpoints: dense, onnx and adapter are for one; leave them out")
-    if adapter and (dense or onnx):
-        raise UserError("adapter: a peft folder holds the adapter alone; leave dense and onnx out")
+    if checkpoints > 1 and (adapter or moved or onnx):
+        raise UserError("several checkpoints: space, documents, onnx and adapter are for one; leave them out")
+    if adapter and (moved or onnx):
+        raise UserError("adapter: a peft folder holds the adapter alone; leave space, documents and onnx out")
+    if onnx and documents is not None:
+        raise UserError("onnx: a folder of two models has no graph; export the student alone")

@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.checkpoints.student import is_checkpoint, load_student, read_checkpoint, run_settings
+from lightning_embed.checkpoints.student import is_checkpoint, load_student, run_settings
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.heads import Projection
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,8 @@ class Student:
     """The run's folder."""
     checkpoint: Path | None = None
     """The checkpoint that it was read from."""
+    config_file: Path | None = None
+    """The configuration that was given in place of the checkpoint's own settings."""
 
 
 def read_student(path: Path, config: Path | None) -> Student:
@@ -39,28 +40,4 @@ def read_student(path: Path, config: Path | None) -> Student:
         raise UserError(f"{path}: neither a checkpoint nor a model's folder with a config.json")
     home = path.resolve().parent
     run_folder = home.parent if home.name == "checkpoints" else home
-    return Student(load_student(path, config), run_settings(path, config), run_folder, path)
-
-
-def read_projection(checkpoint: Path | None, encoder: TextEncoder) -> Projection:
-    """ψ of the student's side, as a run trained it.
-
-    Args:
-        checkpoint: The run's checkpoint; None: there is none.
-        encoder: The student as it is exported.
-
-    Raises:
-        UserError: There is no projection, or it does not fit the exported vectors.
-    """
-    state = read_checkpoint(checkpoint)["state_dict"] if checkpoint else {}
-    if "projection.weight" not in state:
-        raise UserError("dense: the checkpoint has no projection; leave --dense out")
-    out_dim, in_dim = state["projection.weight"].shape
-    if in_dim != encoder.dim or encoder.dim != int(encoder.config.hidden_size):
-        raise UserError(
-            f"dense: the projection maps {in_dim} entries and the exported vectors have {encoder.dim} "
-            f"of {encoder.config.hidden_size}; it fits only a whole student whose side is projected"
-        )
-    made = Projection(in_dim, out_dim)
-    made.load_state_dict({name: state[f"projection.{name}"] for name in ("weight", "bias")})
-    return made.requires_grad_(False)
+    return Student(load_student(path, config), run_settings(path, config), run_folder, path, config)

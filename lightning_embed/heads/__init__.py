@@ -1,4 +1,4 @@
-"""Heads on a backbone: the poolings and the projection ψ between the student's space and the teacher's."""
+"""Heads on a backbone: the poolings, layers around them, and the projection ψ between the student's space and the teacher's."""
 
 if __name__ != "lightning_embed.heads":
     raise ImportError(f"import lightning_embed.heads instead of {__name__}: the folder at the top is a link to it")

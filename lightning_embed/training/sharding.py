@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def shard_encoder(
     encoder: "TextEncoder", mesh: DeviceMesh, policy: MixedPrecisionPolicy, keep_root: bool = True
 ) -> None:
-    """Shards an encoder's weights: its layers, then what is left of its backbone; one that is sharded already is left as it is.
+    """Shards an encoder's weights: its layers, the rest of its backbone, and heads that train; one that is sharded stays as it is.
 
     Args:
         encoder: Changed in place, layer by layer.
@@ -36,6 +36,7 @@ def shard_encoder(
     for layer in layer_list(backbone)[1]:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(backbone, mesh=mesh, mp_policy=policy, reshard_after_forward=None if keep_root else True)
+    shard_heads([encoder.token_heads, encoder.heads], mesh)
 
 
 def shard_heads(heads: Iterable[nn.Module | None], mesh: DeviceMesh) -> None:

@@ -162,18 +162,6 @@ def _wrote(words: list[str], **vectors: np.ndarray) -> Any:
     return subprocess.CompletedProcess(words, 0)
 
 
-@pytest.mark.slow
-def test_dense_gives_vectors_in_the_teachers_space_only_if_asked(trained: Path, tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    folder = export(tmp_path, trained, tmp_path / "out", "--dense", "true")
-    state = torch.load(trained, weights_only=True)["state_dict"]
-    mapped = expected(trained, "query") @ state["projection.weight"].numpy().T + state["projection.bias"].numpy()
-    mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
-    found = SentenceTransformer(str(folder), device="cpu").encode_query(TEXTS)
-    assert found.shape == (len(TEXTS), 48) and found == pytest.approx(mapped, abs=1e-5)
-
-
 def test_an_export_that_differs_is_an_error_and_leaves_nothing(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from lightning_embed.evaluation.metrics.grid import GridRow, full_precision
 
 TEACHER, BEFORE, AFTER = "teacher", "student before", "student after"
+SWAPS = {
+    "student queries, teacher documents": ("student", "teacher"),
+    "teacher queries, student documents": ("teacher", "student"),
+    "student queries, student documents": ("student", "student"),
+}
+"""In the teacher's space: name -> who embeds queries, and who documents."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Report:
     """Sentences that a reader must know, such as how many texts were cut."""
     failures: list[str] = field(default_factory=list)
     """What does not hold and should: gates, and an export that failed."""
+    swaps: list[ModelReport] = field(default_factory=list)
+    """The student in the teacher's space, by the names of `SWAPS`; empty where it is not in it."""
 
     def model(self, name: str) -> ModelReport | None:
         """The model of that name, if it is there.

@@ -15,7 +15,14 @@ from lightning_embed.evaluation.reports.curves import plot_training, read_curves
 from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
 from lightning_embed.evaluation.reports.names import metric_title
 from lightning_embed.evaluation.reports.plots import plot_grid, png
-from lightning_embed.evaluation.reports.tables import Table, grid_table, headline, models_table, training_line
+from lightning_embed.evaluation.reports.tables import (
+    Table,
+    grid_table,
+    headline,
+    models_table,
+    swap_table,
+    training_line,
+)
 from lightning_embed.utils.atomic import write_whole
 from lightning_embed.utils.formatting import print_words
 
@@ -35,6 +42,9 @@ __all__ = [
     "print_report",
     "write_report",
 ]
+
+SWAPPED = "student→teacher"
+"""How the picture calls the student's queries among the teacher's documents."""
 
 
 def _one_line(text: str) -> str:
@@ -66,7 +76,9 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     lines += ["## Models", "", *markdown_table(models_table(report))]
     if "picture" in pictures:
         lines += [f'<img src="{pictures["picture"]}" width="900" alt="{title} over the bytes of a stored vector">', ""]
-    scored = [model for model in report.models if model.grid]
+    if report.swaps:
+        lines += ["## In the teacher's space", "", _SWAPS, "", *markdown_table(swap_table(report))]
+    scored = [model for model in [*report.models, *report.swaps] if model.grid]
     if scored:
         lines += ["## Fewer dims, lower precision", ""]
         lines += [f"{title} times 100, in brackets its change against the model's full vectors in float32.", ""]
@@ -92,6 +104,12 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     if report.artefacts:
         lines += ["## Files", "", *(f"- {what}: `{path}`" for what, path in report.artefacts.items()), ""]
     return "\n".join(lines)
+
+
+_SWAPS = (
+    "What it costs to swap the model and keep the index: the student's vectors in the teacher's space, beside the teacher's own. In the "
+    f"picture {SWAPPED} is the row of the student's queries and the teacher's documents. `export --space teacher` gives these vectors."
+)
 
 
 def usage_lines(folder: str, remark: str = "") -> list[str]:
@@ -139,7 +157,10 @@ def write_report(
     folder = Path(folder)
     pictures = {}
     if any(report.metric in row.scores for model in report.models for row in model.grid):
-        pictures["picture"] = ("report.png", png(plot_grid({m.name: m.grid for m in report.models}, report.metric)))
+        drawn = {m.name: m.grid for m in report.models}
+        if report.swaps:
+            drawn[SWAPPED] = report.swaps[0].grid
+        pictures["picture"] = ("report.png", png(plot_grid(drawn, report.metric)))
     if metrics_csv is not None:
         metric = report.metric if f"val/{report.metric}" in read_curves(metrics_csv) else MEAN
         curves = plot_training(metrics_csv, f"val/{metric}", (teacher_scores or {}).get(metric))
@@ -171,12 +192,13 @@ def load_report(path: str | Path) -> Report:
         UserError: The file is not there or is no report.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        models = [
-            ModelReport(**{**model, "grid": [GridRow(**row) for row in model["grid"]]}) for model in data["models"]
-        ]
+        data = {"swaps": [], **json.loads(Path(path).read_text(encoding="utf-8"))}  # an earlier version wrote none
+        models, swaps = (
+            [ModelReport(**{**one, "grid": [GridRow(**row) for row in one["grid"]]}) for one in data[part]]
+            for part in ("models", "swaps")
+        )
         training = TrainingFacts(**data["training"]) if data["training"] else None
-        return Report(**{**data, "models": models, "training": training})
+        return Report(**{**data, "models": models, "swaps": swaps, "training": training})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: expected a report.json that lightning_embed wrote: {error}") from error
 
@@ -205,6 +227,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
     console.print(Text(headline(report), style="bold red" if report.failures else "bold green"))
     table(models_table(report, every_metric=False))
+    if report.swaps:
+        console.print()
+        print_words(console, "in the teacher's space", "bold")
+        table(swap_table(report))
     scored = [model for model in report.models if model.grid]
     if scored:
         on = f", on {report.scored_on}" if report.scored_on else ""

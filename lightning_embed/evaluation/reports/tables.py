@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_embed.evaluation.metrics.grid import Change, GridRow, change, full_precision
-from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, SWAPS, TEACHER, ModelReport, Report, TrainingFacts
 from lightning_embed.evaluation.reports.names import metric_title, points
 from lightning_embed.utils.formatting import duration
 
@@ -72,6 +72,9 @@ def _comparisons(report: Report) -> list[str]:
         if teacher.size_bytes and after.size_bytes:
             costs.append(f"{after.size_bytes / teacher.size_bytes:.2g} of its size")
         sentences.append(sentence + (f" at {' and '.join(costs)}." if costs else "."))
+    swapped = report.swaps[0].score(report.metric) if report.swaps else None
+    if swapped is not None and reference:
+        sentences.append(f"Among the teacher's own documents its queries keep {100 * swapped / reference:.1f} %.")
     start = before.score(report.metric) if before else None
     if start:
         moved = _percent(change(score, start))
@@ -111,6 +114,26 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
     rows = [cells(model) for model in report.models]
     header = [name for name in rows[0] if any(row[name] for row in rows)] if rows else ["model"]
     return header, [[row[name] for name in header] for row in rows]
+
+
+def swap_table(report: Report) -> Table:
+    """A row for each choice of who embeds queries and who documents, in the teacher's space: the score, and its change.
+
+    Args:
+        report: One with swaps.
+    """
+    teacher = report.model(TEACHER)
+    reference = teacher.score(report.metric) if teacher else None
+    kinds = [("teacher", "teacher", reference)]
+    kinds += [(*SWAPS[model.name], model.score(report.metric)) for model in report.swaps]
+    rows = []
+    for queries, documents, score in kinds:
+        if score is None:
+            continue
+        lost = change(score, reference) if reference else None
+        cells = [signed(lost.points, 1), f"{100 + lost.percent:.1f} %"] if lost else ["", ""]
+        rows.append([queries, documents, points(score), *cells])
+    return ["queries", "documents", metric_title(report.metric), "points", "of teacher"], rows
 
 
 def grid_table(model: ModelReport, metric: str, long: bool = True) -> Table:

@@ -18,6 +18,7 @@ from lightning_embed.evaluation.reports.tables import PRECISION_TITLES, Table, s
 from lightning_embed.evaluation.reports.terminal import fitting, print_tables
 from lightning_embed.evaluation.tasks.comparison import CONFIDENCE, Comparison
 from lightning_embed.evaluation.tasks.grid import MEAN
+from lightning_embed.evaluation.tasks.items import TOP
 from lightning_embed.utils.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ScoredModel:
     """What it takes on disk."""
     grid: list[GridRow]
     """As `evaluate_grid` gives it."""
+    pair: bool = False
+    """Whether it is `A+B`, queries by A and documents by B."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,20 @@ class ScoredTask:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """How many of the first model's best documents another model finds."""
+
+    task: str
+    """Its name."""
+    baseline: str
+    """The first model."""
+    model: str
+    """The other."""
+    found: float
+    """Of the first model's top `TOP`, the mean over queries."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that an evaluation says; scores are 0 to 1, differences points."""
 
@@ -70,6 +87,8 @@ class Evaluation:
     """Of each further model with the first, by task."""
     versions: dict[str, str] = field(default_factory=dict)
     """Package -> version."""
+    overlaps: list[Overlap] = field(default_factory=list)
+    """Of each further model with the first, by retrieval task."""
 
     @property
     def metrics(self) -> list[str]:
@@ -155,6 +174,19 @@ def comparison_table(evaluation: Evaluation) -> Table:
     return ["task", "models", "points", f"{100 * CONFIDENCE:.0f} % interval", "verdict"], rows
 
 
+def overlap_table(evaluation: Evaluation) -> Table:
+    """A row for each overlap, in documents.
+
+    Args:
+        evaluation: What to say.
+    """
+    return ["task", "model", f"of {TOP}"], [[o.task, o.model, f"{o.found:.2f}"] for o in evaluation.overlaps]
+
+
+def _overlap_title(evaluation: Evaluation) -> str:
+    return f"of {evaluation.overlaps[0].baseline}'s top {TOP} documents, in the model's top {TOP}"
+
+
 def markdown(evaluation: Evaluation, pictures: Mapping[str, str]) -> str:
     """The page.
 
@@ -164,8 +196,12 @@ def markdown(evaluation: Evaluation, pictures: Mapping[str, str]) -> str:
     """
     lines = ["# Evaluation", "", "Full vectors in float32, in points (100 times mteb's main score):", ""]
     lines += markdown_table(scores_table(evaluation))
+    if any(model.pair for model in evaluation.models):
+        lines += [_PAIRS, ""]
     if evaluation.comparisons:
         lines += ["## Compared", "", _HOW_COMPARED, "", *markdown_table(comparison_table(evaluation))]
+    if evaluation.overlaps:
+        lines += [f"## Found {_overlap_title(evaluation)}", "", *markdown_table(overlap_table(evaluation))]
     lines += ["## Fewer dims, lower precision", "", _HOW_STORED, ""]
     for metric in reversed(evaluation.metrics):
         lines += [f"### {evaluation.title(metric)}", ""]
@@ -182,6 +218,7 @@ def markdown(evaluation: Evaluation, pictures: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+_PAIRS = "A+B: queries by A, documents by B."
 _HOW_COMPARED = (
     "Paired bootstrap over each task's queries, texts, pairs or experiments. An interval that holds 0 is called noise."
 )
@@ -257,4 +294,6 @@ def print_evaluation(evaluation: Evaluation, files: Sequence[Path], console: Con
     tables.append(("full vectors, float32, times 100", fitting(scores_table(evaluation), console.width), 1))
     if evaluation.comparisons:
         tables.append(("compared (paired bootstrap)", comparison_table(evaluation), 2))
+    if evaluation.overlaps:
+        tables.append((_overlap_title(evaluation), overlap_table(evaluation), 2))
     print_tables(tables, files, console)

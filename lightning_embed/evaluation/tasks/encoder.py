@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,12 +42,17 @@ class TaskEncoder:
         model: What encodes.
         cache: Its vectors.
         on_texts: Called with a number of texts whenever so many were encoded.
+        halves: Of a pair of models, what encodes queries and what encodes documents.
     """
 
     def __init__(
-        self, model: EvaluatedModel, cache: EmbeddingCache, on_texts: Callable[[int], None] = lambda count: None
+        self,
+        model: EvaluatedModel,
+        cache: EmbeddingCache,
+        on_texts: Callable[[int], None] = lambda count: None,
+        halves: tuple[TaskEncoder, TaskEncoder] | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.halves = model, halves
         self.cache, self.on_texts = cache, on_texts
         self.prompts = usable_prompts(model.prompts)
         self.mteb_model_meta = meta_of(model)
@@ -71,6 +77,11 @@ class TaskEncoder:
             prompt_type: Query, document or neither.
             kwargs: Not used: batches and devices are the model's affair.
         """
+        if self.halves is not None:
+            half = self.halves[prompt_type is not None and prompt_type.value == "document"]
+            return half.encode(
+                inputs, task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, prompt_type=prompt_type
+            )
         texts = [text for batch in inputs for text in batch["text"]]
         name = choose_prompt(self.prompts, task_metadata, prompt_type)
         prompt = None if name is None else self.prompts[name]
@@ -78,6 +89,11 @@ class TaskEncoder:
         context = f"{role}\0{'' if prompt is None else prompt}"
         found = self.cache.vectors(texts, context, lambda some: self.model.embed(some, role, prompt), self.on_texts)
         return torch.from_numpy(found)
+
+    @property
+    def encoded(self) -> int:
+        """Texts that were not in the cache."""
+        return self.cache.encoded + sum(half.encoded for half in self.halves or ())
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """(n, m) scores of all pairs, by the model's own function."""
@@ -90,6 +106,20 @@ class TaskEncoder:
         from sentence_transformers import SimilarityFunction
 
         return SimilarityFunction.to_similarity_pairwise_fn(self.model.similarity)(embeddings1, embeddings2)
+
+
+def task_encoder(model: EvaluatedModel, folder: Path | None, on_texts: Callable[[int], None]) -> TaskEncoder:
+    """A model, or a pair of them, with its cache: a pair's halves find what was encoded by each of them alone.
+
+    Args:
+        model: The model.
+        folder: Where vectors are kept, by fingerprint; None: in memory.
+        on_texts: As for `TaskEncoder`.
+    """
+    if model.halves is not None:
+        queries, documents = (task_encoder(half, folder, on_texts) for half in model.halves)
+        return TaskEncoder(model, EmbeddingCache(), on_texts, (queries, documents))
+    return TaskEncoder(model, EmbeddingCache(folder / model.fingerprint if folder else None), on_texts)
 
 
 class SizedEncoder:

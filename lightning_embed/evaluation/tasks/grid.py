@@ -13,7 +13,6 @@ from lightning_embed.compat.mteb import random_state, set_random_state
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
-from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 from lightning_embed.evaluation.tasks.items import Items, TaskItems, collect_items
 from lightning_embed.utils.atomic import write_whole
 
@@ -96,12 +95,11 @@ def evaluate_grid(
     Raises:
         UserError: A task's data cannot be had, or the model's vectors are not finite.
     """
-    from lightning_embed.evaluation.tasks.encoder import TaskEncoder
+    from lightning_embed.evaluation.tasks.encoder import task_encoder
 
     for precision in precisions:
         check_precision(precision)
-    embeddings = EmbeddingCache(cache / "embeddings" / model.fingerprint if cache else None)
-    whole = TaskEncoder(model, embeddings, on_texts)
+    whole = task_encoder(model, cache / "embeddings" if cache else None, on_texts)
     scores: dict[tuple[int, Precision], dict[str, float]] = {}
     items = {}
     cells: list[tuple[int, Precision]] = [(dim, precision) for dim in dims for precision in precisions]
@@ -129,7 +127,22 @@ def evaluate_grid(
     if len(tasks) > 1:
         for row in rows:
             row.scores[MEAN] = sum(row.scores.values()) / len(tasks)
-    return GridResult(rows, items, embeddings.encoded)
+    return GridResult(rows, items, whole.encoded)
+
+
+def require_queries(models: Sequence[EvaluatedModel], tasks: Sequence[AbsTask]) -> None:
+    """Raises `UserError` for a pair of models on a task that has no queries and documents.
+
+    Args:
+        models: The models.
+        tasks: The tasks.
+    """
+    pairs = [model.name for model in models if model.halves is not None]
+    others = [f"{task.metadata.name} ({task.metadata.type})" for task in tasks if not _searches(task)]
+    if pairs and others:
+        raise UserError(
+            f"model '{pairs[0]}': a pair embeds queries and documents, and task {others[0]} has none; give retrieval tasks alone"
+        )
 
 
 def _searches(task: AbsTask) -> bool:
@@ -174,7 +187,7 @@ def _cell(
             _derived(whole, task, *derived), task, cache=_mended(cache, task, whole.model, derived), **_QUIET
         )
         return float(result.task_results[0].get_score()), None
-    kept = folder / "items" / f"{whole.model.fingerprint}.json" if folder else None
+    kept = folder / "items-10" / f"{whole.model.fingerprint}.json" if folder else None
     if kept is not None and kept.is_file():
         result = mteb.evaluate(whole, task, cache=_mended(cache, task, whole.model, None), **_QUIET)
         return float(result.task_results[0].get_score()), _read_items(kept)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
     from mteb.results import TaskResult
 
+TOP = 10
+"""Documents a query that two models are compared by."""
 _TREC = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
 
 
@@ -29,6 +31,8 @@ class Items:
     """Score of each query, share of experiments that got a text right, V-measure of each experiment, or cosine of each pair."""
     gold: list[float] = field(default_factory=list)
     """Human scores, for `spearman`."""
+    found: list[list[str]] = field(default_factory=list)
+    """Of retrieval, the ids of the best `TOP` documents of each query, the best first."""
 
     def score(self) -> float:
         """The task's score, 0 to 1."""
@@ -97,7 +101,24 @@ def _queries(task: Any, main: str, predicted: Any, relevant: Any) -> Items | Non
         predicted = {q: {d: score for d, score in found.items() if d != q} for q, found in predicted.items()}
     measure = _TREC[kind]
     scores = pytrec_eval.RelevanceEvaluator(relevant, {f"{measure}.{cutoff}"}).evaluate(predicted)
-    return Items("mean", [scores[query][f"{measure}_{cutoff}"] for query in sorted(scores)])
+    order = sorted(scores)
+    best = [_best(predicted[query]) for query in order]
+    return Items("mean", [scores[query][f"{measure}_{cutoff}"] for query in order], found=best)
+
+
+def _best(scores: Mapping[str, float]) -> list[str]:
+    return sorted(scores, key=lambda document: (-scores[document], document))[:TOP]
+
+
+def shared(one: TaskItems, other: TaskItems) -> float | None:
+    """How many of a model's best `TOP` documents another model finds among its own, the mean over queries; None where not known.
+
+    Args:
+        one: The model's items of a task.
+        other: The other's.
+    """
+    both = [(a, b) for part in one for a, b in zip(one[part].found, other[part].found, strict=False)]
+    return float(np.mean([len(set(a) & set(b)) for a, b in both])) if both else None
 
 
 def _folds(task: Any, predicted: Any, gold: np.ndarray) -> Items:
