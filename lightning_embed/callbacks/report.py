@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 import lightning.pytorch as L
 from torch import Tensor
 
-from lightning_embed.batch import TokenBatch
+from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.best import best_checkpoint, describe_weights
 from lightning_embed.callbacks.last_checkpoint import LAST, checkpoints_folder
@@ -264,8 +264,10 @@ class Report(L.Callback):
 
 def _scored_on(data: EmbeddingDataModule) -> str:
     sources = data.rows("test")
-    titles = ", ".join(rows.source.title for rows in sources)
-    return f"{sum(len(rows) for rows in sources):,} rows of {titles}" if sources else ""
+    titles = ", ".join(dict.fromkeys(rows.source.title for rows in sources))
+    documents = sum(len(rows) for rows in sources if ANCHOR not in rows.roles)
+    alone = f" and {documents:,} documents" if documents else ""
+    return f"{sum(map(len, sources)) - documents:,} rows{alone} of {titles}" if sources else ""
 
 
 def _data(trainer: L.Trainer) -> EmbeddingDataModule:

@@ -1,16 +1,15 @@
 """Held-out rows as a run's student and teacher embed them, scored by source."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
-from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
+from lightning_embed.evaluation.metrics.by_source import BySource, Encode, metric_for
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.utils.activity import track
 
@@ -58,14 +57,11 @@ def _collect(
     found: BySource,
     batches: Iterable[TokenBatch],
     device: torch.device,
-    encode: Callable[[TokenBatch, list[str]], Mapping[str, Tensor]],
+    encode: Encode,
 ) -> BySource:
     for batch in batches:
-        moved = batch.to(device)
-        metric = found.of(moved)
         with torch.no_grad():  # not inference mode: sharded weights that were gathered in it could not train
-            vectors = encode(moved, list(metric.roles))
-        metric.add(vectors, moved)
+            found.add(batch.to(device), encode)
     return found
 
 

@@ -15,6 +15,8 @@ POSITIVE_SCORE, NEGATIVE_SCORE = "positive_score", "negative_score"
 """Scores of a row's positives, and of its negatives, in columns of their own (FlagEmbedding's pos_scores and neg_scores)."""
 IsText = Callable[[str], bool]
 SCORE, LABEL, DOCUMENT = "score", "label", "document"
+GRADE = "grade"
+"""How relevant a held-out positive is to its anchor, as judged. Only BEIR folders have it."""
 TOOLS = {
     "query": ANCHOR,
     "sentence1": ANCHOR,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
 from lightning_embed.evaluation.metrics.retrieval import METRICS, PairRetrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
@@ -16,10 +19,12 @@ MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main)
 """The main scores of the tasks."""
 MEAN = "score"
 """The mean of the sources' main scores, whatever their tasks."""
+Encode = Callable[[TokenBatch, list[str]], Mapping[str, Tensor]]
+"""Maps a batch and roles to role -> (n, D) vectors."""
 
 
 def metric_for(batch: TokenBatch) -> HeldOutMetric:
-    """The metric of a source by its task: retrieval of pairs, Spearman's correlation of scored pairs, or labels of texts.
+    """The metric of a source by its task: retrieval, of pairs or in a judged corpus, Spearman's correlation of scored pairs, or labels.
 
     Args:
         batch: One of the source's.
@@ -28,7 +33,7 @@ def metric_for(batch: TokenBatch) -> HeldOutMetric:
         return PairSimilarity()
     if batch.task in ("clustering", "classification") and ANCHOR in batch.label:
         return LabelClusters() if batch.task == "clustering" else NearestLabel()
-    return PairRetrieval()
+    return PairRetrieval() if batch.grade is None else JudgedRetrieval()
 
 
 class BySource:
@@ -42,15 +47,18 @@ class BySource:
         self.choose = choose
         self.metrics: dict[str, HeldOutMetric] = {}
 
-    def of(self, batch: TokenBatch) -> HeldOutMetric:
-        """The metric of a batch's source, on the batch's device.
+    def add(self, batch: TokenBatch, encode: Encode) -> None:
+        """Embeds a batch and adds it to the metric of its source, on the batch's device.
 
         Args:
-            batch: Its ranks have batches of the same sources in the same order.
+            batch: All ranks have batches of the same sources in the same order.
+            encode: Gives the vectors of some roles of a batch.
         """
         if batch.source not in self.metrics:
-            self.metrics[batch.source] = self.choose(batch).to(batch.student[ANCHOR].ids.device)
-        return self.metrics[batch.source]
+            self.metrics[batch.source] = self.choose(batch).to(next(iter(batch.student.values())).ids.device)
+        metric = self.metrics[batch.source]
+        if ANCHOR in batch.student or metric.takes_documents:
+            metric.add(encode(batch, [role for role in metric.roles if role in batch.student]), batch)
 
     @property
     def main(self) -> str:

@@ -51,6 +51,8 @@ class HeldOutMetric(Metric):
     """The texts that are embedded for it."""
     columns: ClassVar[tuple[str, ...]]
     """Names of what it collects: each (n, width) float or (n,) int64."""
+    takes_documents: ClassVar[bool] = False
+    """Whether it takes batches of documents without anchors too; if not, they are left out."""
     main: str
     """The score that stands for the source."""
 
