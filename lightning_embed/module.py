@@ -192,6 +192,16 @@ class EmbeddingModule(ScoredModule):
         """
         return list(remarks({name: term for name, term in self.terms.items() if term.runs_before(steps)}, sources))
 
+    def check_held_out(self, data: object, stage: str = "fit") -> None:
+        """Raises `UserError` if held-out texts alone cannot be scored, unless `held_out_metric` is a subclass's.
+
+        Args:
+            data: The run's data.
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if not self.teacher_roles and type(self).held_out_metric is EmbeddingModule.held_out_metric:
+            refuse_texts_alone(data, stage)
+
     def on_fit_start(self) -> None:
         """Looks whether the sources give what the losses require, and calls their hooks; forgets what a fit before has not logged."""
         self._loss_log, self._logged = LossLog(), {}
@@ -234,7 +244,8 @@ class EmbeddingModule(ScoredModule):
         self.student.train(training)
 
     def setup(self, stage: str) -> None:
-        """Brings the teacher, which Lightning does not know of, to the device."""
+        """Brings the teacher, which Lightning does not know of, to the device; raises `UserError` if held-out texts alone lack it."""
+        self.check_held_out(getattr(self.trainer, "datamodule", None), stage)
         note_slow_precision(str(self.trainer.precision), self.student, self.trainer.strategy.root_device)
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)

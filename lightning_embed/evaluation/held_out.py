@@ -1,21 +1,71 @@
 """Held-out rows as a run's student and teacher embed them, scored by source."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.encoders.columns import encode_columns, teacher_vectors
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.by_source import BySource, Encode, metric_for
-from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
+from lightning_embed.evaluation.metrics.teacher_cosine import TeacherCosine
 from lightning_embed.utils.activity import track
+
+Teacher = TextEncoder | StoredTeacher
+
+
+def student_vectors(
+    student: TextEncoder, teacher: Teacher | None, batch: TokenBatch, roles: Sequence[str]
+) -> dict[str, Tensor]:
+    """What a held-out metric asks for: role -> (n, D) vectors of the student, and `TEACHER` -> (n, E) of the anchors.
+
+    Args:
+        student: The student.
+        teacher: The teacher, if the run has one.
+        batch: Held-out rows, on the student's device.
+        roles: What is asked for.
+
+    Raises:
+        UserError: If the teacher's vectors are asked for and nothing gives them.
+    """
+    found = encode_columns(student, batch.student, [role for role in roles if role != TEACHER])
+    if TEACHER in roles:
+        if ANCHOR not in batch.teacher_vectors and ANCHOR not in batch.teacher:
+            raise _no_teacher(batch.source, None if teacher is None else "not all of them are stored")
+        found[TEACHER] = teacher_vectors(teacher, batch, [ANCHOR])[ANCHOR]
+    return found
+
+
+def refuse_texts_alone(data: object, stage: str) -> None:
+    """Raises `UserError` if held-out texts alone are to be scored where no loss compares the student with a teacher.
+
+    Args:
+        data: The run's data.
+        stage: `fit`, `validate`, `test` or `predict`.
+    """
+    splits = {"fit": ("validation", "test"), "validate": ("validation",), "test": ("test",)}.get(stage, ())
+    for rows in (rows for split in splits if isinstance(data, EmbeddingDataModule) for rows in data.rows(split)):
+        if rows.roles == {ANCHOR}:
+            raise _no_teacher(rows.source.title, "no loss compares the student with a teacher")
+
+
+def _no_teacher(source: str, why: str | None) -> UserError:
+    return UserError(
+        f"source '{source}': held-out texts alone are scored by their cosine with the teacher's vectors, and "
+        f"{why or 'there is no teacher'}: give it positives or labels, or other validation and test data"
+    )
 
 
 def student_scores(
-    student: TextEncoder, batches: Iterable[TokenBatch], choose: Callable[[TokenBatch], HeldOutMetric] = metric_for
+    student: TextEncoder,
+    batches: Iterable[TokenBatch],
+    choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
+    teacher: Teacher | None = None,
 ) -> BySource:
     """The scores of held-out rows by a run's student; every rank must call it.
 
@@ -23,19 +73,20 @@ def student_scores(
         student: The student, on its device; it is left in the mode that it is in.
         batches: This rank's rows.
         choose: As for `BySource`.
+        teacher: The run's teacher, for texts alone.
     """
     training = student.training
     student.eval()
     watched = track(batches, "scoring the student")
     found = _collect(
-        BySource(choose), watched, student.device, lambda batch, roles: encode_columns(student, batch.student, roles)
+        BySource(choose), watched, student.device, lambda batch, roles: student_vectors(student, teacher, batch, roles)
     )
     student.train(training)
     return found
 
 
 def teacher_scores(
-    teacher: TextEncoder | StoredTeacher,
+    teacher: Teacher,
     batches: Iterable[TokenBatch],
     device: torch.device,
     choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
@@ -50,7 +101,16 @@ def teacher_scores(
     """
     place = teacher.device if isinstance(teacher, TextEncoder) else device
     watched = track(batches, "scoring the teacher")
-    return _collect(BySource(choose), watched, place, lambda batch, roles: teacher_vectors(teacher, batch, roles))
+
+    def encode(batch: TokenBatch, roles: list[str]) -> dict[str, Tensor]:
+        vectors = teacher_vectors(teacher, batch, [role for role in roles if role != TEACHER])
+        return vectors | ({TEACHER: vectors[ANCHOR]} if TEACHER in roles else {})
+
+    def of_teacher(batch: TokenBatch) -> HeldOutMetric:
+        metric = choose(batch)
+        return TeacherCosine() if isinstance(metric, TeacherCosine) else metric  # ψ maps none of its vectors to itself
+
+    return _collect(BySource(of_teacher), watched, place, encode)
 
 
 def _collect(
@@ -65,7 +125,7 @@ def _collect(
     return found
 
 
-def can_score(teacher: TextEncoder | StoredTeacher | None, data: EmbeddingDataModule, split: str) -> bool:
+def can_score(teacher: Teacher | None, data: EmbeddingDataModule, split: str) -> bool:
     """Whether a teacher has, or can compute, the vectors of a split's pairs.
 
     Args:

@@ -24,7 +24,7 @@ def open_held_out(source: Source, bad_rows: BadRows) -> list[Rows]:
         UserError: As for `open_source`.
     """
     pairs_only = source.task == "retrieval"  # scored pairs are scored by their scores
-    rows = open_source(source, (ANCHOR, POSITIVE), bad_rows, pairs_only, held_out=True)
+    rows = open_source(source, (ANCHOR, POSITIVE), bad_rows, pairs_only, texts_alone=True, held_out=True)
     if not is_beir(source):
         return [rows]
     rows.columns[GRADE] = [beir.GRADE]

@@ -9,30 +9,35 @@ from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
 from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
 from lightning_embed.evaluation.metrics.retrieval import METRICS, PairRetrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
+from lightning_embed.evaluation.metrics.teacher_cosine import Projected, TeacherCosine
 
-MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main)
+MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main, TeacherCosine.main)
 """The main scores of the tasks."""
 MEAN = "score"
 """The mean of the sources' main scores, whatever their tasks."""
 Encode = Callable[[TokenBatch, list[str]], Mapping[str, Tensor]]
-"""Maps a batch and roles to role -> (n, D) vectors."""
+"""Maps a batch and roles, `TEACHER` perhaps among them, to role -> (n, D) vectors."""
 
 
-def metric_for(batch: TokenBatch) -> HeldOutMetric:
-    """The metric of a source by its task: retrieval, of pairs or in a judged corpus, Spearman's correlation of scored pairs, or labels.
+def metric_for(batch: TokenBatch, projection: Projected | None = None) -> HeldOutMetric:
+    """The metric of a source by its task: retrieval, of pairs or in a judged corpus, Spearman's correlation of scored pairs, or labels;
+    of texts alone, their cosine with the teacher's vectors.
 
     Args:
         batch: One of the source's.
+        projection: ψ, for texts alone.
     """
     if batch.task == "text-matching" and POSITIVE in batch.score:
         return PairSimilarity()
     if batch.task in ("clustering", "classification") and ANCHOR in batch.label:
         return LabelClusters() if batch.task == "clustering" else NearestLabel()
+    if POSITIVE not in batch.student:
+        return TeacherCosine(projection)
     return PairRetrieval() if batch.grade is None else JudgedRetrieval()
 
 
@@ -58,7 +63,9 @@ class BySource:
             self.metrics[batch.source] = self.choose(batch).to(next(iter(batch.student.values())).ids.device)
         metric = self.metrics[batch.source]
         if ANCHOR in batch.student or metric.takes_documents:
-            metric.add(encode(batch, [role for role in metric.roles if role in batch.student]), batch)
+            metric.add(
+                encode(batch, [role for role in metric.roles if role in batch.student or role == TEACHER]), batch
+            )
 
     @property
     def main(self) -> str:
