@@ -182,6 +182,21 @@ class TokenBatch:
         return self._map(lambda value: value.pin_memory())
 
 
+def check_batch(batch: object) -> TokenBatch:
+    """The same batch; raises `UserError` if what a DataLoader gives is no `TokenBatch`.
+
+    Args:
+        batch: What it gives.
+    """
+    if not isinstance(batch, TokenBatch):
+        held = f" of {', '.join(map(str, list(batch)[:5]))}" if isinstance(batch, dict) else ""
+        raise UserError(
+            f"expected batches that are a lightning_embed.TokenBatch, got a {type(batch).__name__}{held}: a DataModule of your own "
+            "tokenises with `trainer.lightning_module.tokenizers`, as lightning_embed.datamodules.collate.token_batch does"
+        )
+    return batch
+
+
 @dataclass
 class EmbeddingBatch:
     """What a loss sees: this rank's vectors by role, before normalisation, and what is known of the texts."""

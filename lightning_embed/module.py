@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
+from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch, check_batch
 from lightning_embed.checkpoints.adapters import leave_base_out
 from lightning_embed.checkpoints.settings import note_changes
 from lightning_embed.compat.lightning import clipping_fused, is_attached
@@ -234,7 +234,7 @@ class EmbeddingModule(ScoredModule):
         if self.trainer.global_step or not self.teacher_roles:
             return
         batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
-        moved = (self.transfer_batch_to_device(batch, self.device, 0) for batch in batches)
+        moved = (self.transfer_batch_to_device(check_batch(batch), self.device, 0) for batch in batches)
         pairs = vector_pairs(self.student, self.teacher, moved, self.teacher_roles)
         training = self.student.training
         self.student.eval()
@@ -263,6 +263,7 @@ class EmbeddingModule(ScoredModule):
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Lets dropout be what it would be had the run never stopped."""
+        check_batch(batch)
         seed_batch(self.trainer)
 
     def configure_gradient_clipping(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.batch import ROLES
-from lightning_embed.compat.datasets import holds_several_types, report_no_loads, saved_files
+from lightning_embed.compat.datasets import holds_several_types, offline_if_unreachable, report_no_loads, saved_files
 from lightning_embed.datamodules.sources import arrow_files, beir, in_memory, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
@@ -189,10 +189,11 @@ def _folder(source: Source, folder: Path, held_out: bool) -> tuple[Table, list[s
 def _from_hub(source: Source, name: str) -> Any:
     import datasets
 
-    try:
-        return datasets.load_dataset(name, source.subset, split=source.split)
-    except Exception as error:  # no network, no such data set or split: the client raises many kinds
-        reason = first_line(error)
-        raise UserError(
-            f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub ({reason})"
-        ) from None
+    with offline_if_unreachable() as unreachable:
+        try:
+            return datasets.load_dataset(name, source.subset, split=source.split)
+        except Exception as error:  # no network, no such data set or split: the client raises many kinds
+            raise UserError(
+                f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub "
+                f"({'it does not answer: ' if unreachable else ''}{first_line(unreachable or error)})"
+            ) from None
