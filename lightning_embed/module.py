@@ -17,6 +17,7 @@ from lightning_embed.compat.lightning import clipping_fused, is_attached
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.held_out import refuse_texts_alone
 from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss

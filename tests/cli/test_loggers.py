@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning_utilities.core.imports import RequirementCache
 
 from lightning_embed.cli.displays import loggers
-from tests.cli.test_fit import config, losses, run
+from tests.cli.test_fit import config, losses, refused, run
 
 
 @pytest.mark.parametrize("kind", ["TensorBoardLogger", "CSVLogger"])
