@@ -72,13 +72,15 @@ class TextBatch:
     """Role -> class of each text."""
     document: dict[str, list[int]] = field(default_factory=dict)
     """Role -> id of the document that each text is a piece of."""
+    grade: list[float] | None = None
+    """(B,) how relevant each positive is to its anchor, as judged; None: rows are no judgements."""
     rows: list[int] = field(default_factory=list)
     """(B,) row numbers in the source, to name a bad row by."""
     source: str = ""
     """The source's name."""
 
     def __len__(self) -> int:
-        return len(self.texts[ANCHOR])
+        return len(self.texts[ANCHOR if ANCHOR in self.texts else POSITIVE])
 
     def by_row(self) -> list[list[str]]:
         """All texts of each row."""
@@ -110,6 +112,7 @@ class TextBatch:
             score=pick(self.score),
             label=pick(self.label),
             document=pick(self.document),
+            grade=None if self.grade is None else [self.grade[row] for row in rows],
             rows=[self.rows[row] for row in rows],
         )
 
@@ -119,7 +122,7 @@ class TokenBatch:
     """B rows of one source, as tokens of the student's and the teacher's tokenizer."""
 
     student: dict[str, Tokens]
-    """Role -> tokens of the student's tokenizer."""
+    """Role -> tokens of the student's tokenizer. In evaluation documents may come alone: positives without anchors."""
     teacher: dict[str, Tokens] = field(default_factory=dict)
     """Role -> tokens of the teacher's tokenizer; empty without a teacher."""
     teacher_vectors: dict[str, Tensor] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class TokenBatch:
     """Role -> (n,) class of each text."""
     document: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) id of the document that each text is a piece of."""
+    grade: Tensor | None = None
+    """(B,) how relevant each positive is to its anchor, as judged: the other rows of an anchor are relevant to it too."""
     rows: list[int] = field(default_factory=list)
     """(B,) row numbers in the source."""
     source: str = ""
@@ -146,7 +151,7 @@ class TokenBatch:
     """Tokens that were cut off them."""
 
     def __len__(self) -> int:
-        return len(self.student[ANCHOR])
+        return len(self.student[ANCHOR if ANCHOR in self.student else POSITIVE])
 
     @property
     def columns(self) -> frozenset[str]:
@@ -175,6 +180,21 @@ class TokenBatch:
     def pin_memory(self) -> TokenBatch:
         """Pins every tensor (called by a DataLoader with `pin_memory`)."""
         return self._map(lambda value: value.pin_memory())
+
+
+def check_batch(batch: object) -> TokenBatch:
+    """The same batch; raises `UserError` if what a DataLoader gives is no `TokenBatch`.
+
+    Args:
+        batch: What it gives.
+    """
+    if not isinstance(batch, TokenBatch):
+        held = f" of {', '.join(map(str, list(batch)[:5]))}" if isinstance(batch, dict) else ""
+        raise UserError(
+            f"expected batches that are a lightning_embed.TokenBatch, got a {type(batch).__name__}{held}: a DataModule of your own "
+            "tokenises with `trainer.lightning_module.tokenizers`, as lightning_embed.datamodules.collate.token_batch does"
+        )
+    return batch
 
 
 @dataclass

@@ -10,13 +10,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch
+from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch, check_batch
 from lightning_embed.checkpoints.adapters import leave_base_out
 from lightning_embed.checkpoints.settings import note_changes
 from lightning_embed.compat.lightning import clipping_fused, is_attached
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.evaluation.held_out import refuse_texts_alone
 from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
@@ -192,6 +193,16 @@ class EmbeddingModule(ScoredModule):
         """
         return list(remarks({name: term for name, term in self.terms.items() if term.runs_before(steps)}, sources))
 
+    def check_held_out(self, data: object, stage: str = "fit") -> None:
+        """Raises `UserError` if held-out texts alone cannot be scored, unless `held_out_metric` is a subclass's.
+
+        Args:
+            data: The run's data.
+            stage: `fit`, `validate`, `test` or `predict`.
+        """
+        if not self.teacher_roles and type(self).held_out_metric is EmbeddingModule.held_out_metric:
+            refuse_texts_alone(data, stage)
+
     def on_fit_start(self) -> None:
         """Looks whether the sources give what the losses require, and calls their hooks; forgets what a fit before has not logged."""
         self._loss_log, self._logged = LossLog(), {}
@@ -224,7 +235,7 @@ class EmbeddingModule(ScoredModule):
         if self.trainer.global_step or not self.teacher_roles:
             return
         batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
-        moved = (self.transfer_batch_to_device(batch, self.device, 0) for batch in batches)
+        moved = (self.transfer_batch_to_device(check_batch(batch), self.device, 0) for batch in batches)
         pairs = vector_pairs(self.student, self.teacher, moved, self.teacher_roles)
         training = self.student.training
         self.student.eval()
@@ -234,7 +245,8 @@ class EmbeddingModule(ScoredModule):
         self.student.train(training)
 
     def setup(self, stage: str) -> None:
-        """Brings the teacher, which Lightning does not know of, to the device."""
+        """Brings the teacher, which Lightning does not know of, to the device; raises `UserError` if held-out texts alone lack it."""
+        self.check_held_out(getattr(self.trainer, "datamodule", None), stage)
         note_slow_precision(str(self.trainer.precision), self.student, self.trainer.strategy.root_device)
         if self.teacher is not None:
             self.teacher.to(self.trainer.strategy.root_device)
@@ -252,6 +264,7 @@ class EmbeddingModule(ScoredModule):
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Lets dropout be what it would be had the run never stopped."""
+        check_batch(batch)
         seed_batch(self.trainer)
 
     def configure_gradient_clipping(

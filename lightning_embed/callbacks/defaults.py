@@ -1,6 +1,6 @@
 """What the command line gives each Trainer, for those who make theirs by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
 from lightning_embed.callbacks.report import Report
 from lightning_embed.callbacks.throughput import Throughput
 from lightning_embed.checkpoints.io import CheckpointFiles
+from lightning_embed.utils.notes import note
 
 TRAINER: dict[str, Any] = {
     "log_every_n_steps": 10,
@@ -29,6 +30,20 @@ BEST: dict[str, Any] = {
     "auto_insert_metric_name": False,
 }
 """Settings of the ModelCheckpoint that writes best.ckpt."""
+
+
+def best_mode(monitor: str | None, mode: str, losses: Collection[str] = ()) -> str:
+    """`max` or `min`: `min` for a loss of training, which is better the lower it is.
+
+    Args:
+        monitor: The logged value by which `best.ckpt` is chosen.
+        mode: What it would be else.
+        losses: Names of the run's losses.
+    """
+    is_loss = monitor is not None and monitor.startswith("train/") and monitor.rpartition("/")[2] in ("loss", *losses)
+    if is_loss and mode != "min":
+        note(f"{monitor} is better the lower it is, so best.ckpt is chosen by its least value (mode: min)")
+    return "min" if is_loss else mode
 
 
 def trainer_defaults(
@@ -48,12 +63,12 @@ def trainer_defaults(
     Args:
         folder: The run's folder, used as it is: checkpoints of an earlier run in it are overwritten.
         monitor: The logged value by which `best.ckpt` is chosen; None: only `last.ckpt` is written.
-        mode: `max` or `min`.
+        mode: `max` or `min`; `min` in any case for `train/loss`.
         report: Whether to end with the report and `model/`, as `fit` does; the data must be an `EmbeddingDataModule`.
         callbacks: More callbacks, which come first.
     """
     folder = Path(folder)
-    best = BEST | {"monitor": monitor, "mode": mode, "save_top_k": 0 if monitor is None else 1}
+    best = BEST | {"monitor": monitor, "mode": best_mode(monitor, mode), "save_top_k": 0 if monitor is None else 1}
     made = [*callbacks, *([Report()] if report else []), Throughput(), FinalValidation()]
     return TRAINER | {
         "default_root_dir": str(folder),

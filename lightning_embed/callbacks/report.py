@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 import lightning.pytorch as L
 from torch import Tensor
 
-from lightning_embed.batch import TokenBatch
+from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.callbacks.average import AverageCheckpoints
 from lightning_embed.callbacks.best import best_checkpoint, describe_weights
 from lightning_embed.callbacks.last_checkpoint import LAST, checkpoints_folder
@@ -122,23 +122,27 @@ class Report(L.Callback):
         checkpoint["callbacks"][self.state_key]["cut"] = self._cut(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Scores the untrained student, once."""
+        """Looks whether there is what the report needs, and starts the clock."""
         if self.enabled:
             if self.weights == "best" and not (best_checkpoint(trainer) and _data(trainer).rows("validation")):
                 raise UserError(
                     "report.weights: best needs data.validation and checkpoint.monitor; give them, or take last"
                 )
-            self._score_before(trainer)
+            self._check_before(trainer)
         self.counts.start()
 
-    def _score_before(self, trainer: L.Trainer) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Scores the untrained student, once: its projection has been fitted by now."""
+        if self.enabled and not self.before and trainer.global_step == 0:
+            self.before = [asdict(row) for row in self._student_grid(trainer)[0]]
+            self.counts.start()
+
+    def _check_before(self, trainer: L.Trainer) -> None:
         test = [[[rows.source.title, len(rows)] for rows in _data(trainer).rows("test")], self.dims]
         if self.before and self.scored_on not in (None, test):
             note("report: the test pairs or dims have changed since the run began, so the student before is left out")
             self.before = []
         self.scored_on = test
-        if not self.before and trainer.global_step == 0:
-            self.before = [asdict(row) for row in self._student_grid(trainer)[0]]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, batch_idx: int
@@ -203,7 +207,7 @@ class Report(L.Callback):
         data, module = _data(trainer), _module(trainer)
         if not data.rows("test"):
             return [], MEAN
-        found = student_scores(module.student, data.test_dataloader(), module.held_out_metric)
+        found = student_scores(module.student, data.test_dataloader(), module.held_out_metric, module.teacher)
         return found.grid(self.dims or halved_dims(module.student.dim)), found.main
 
     def _write(
@@ -271,8 +275,10 @@ class Report(L.Callback):
 
 def _scored_on(data: EmbeddingDataModule) -> str:
     sources = data.rows("test")
-    titles = ", ".join(rows.source.title for rows in sources)
-    return f"{sum(len(rows) for rows in sources):,} rows of {titles}" if sources else ""
+    titles = ", ".join(dict.fromkeys(rows.source.title for rows in sources))
+    documents = sum(len(rows) for rows in sources if ANCHOR not in rows.roles)
+    alone = f" and {documents:,} documents" if documents else ""
+    return f"{sum(map(len, sources)) - documents:,} rows{alone} of {titles}" if sources else ""
 
 
 def _data(trainer: L.Trainer) -> EmbeddingDataModule:

@@ -11,6 +11,7 @@ def parser() -> ToolParser:
     made = tool_parser(
         "average",
         "Averages the weights of checkpoints of one student, such as the last and an earlier one.",
+        [average_checkpoints],
     )
     made.add_argument("checkpoints", nargs="+", type=str, help="two or more .ckpt files, or folders of sharded ones")
     made.add_function_arguments(average_checkpoints, skip={"checkpoints"})

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_embed.callbacks.defaults import BEST
+from lightning_embed.callbacks.defaults import BEST, best_mode
 from lightning_embed.callbacks.last_checkpoint import LastCheckpoint
 
 
@@ -40,6 +40,7 @@ def settle_checkpoints(config: Any, folder: Path) -> None:
         best.monitor = None
         if best.filename == BEST["filename"] and best.save_top_k == 1:
             best.save_top_k = 0  # it would be a copy of the last
+    best.mode = best_mode(best.monitor, best.mode, _losses(config.model))
     if best.save_last is False:
         last.enabled = False
     best.save_last = None
@@ -51,3 +52,9 @@ def settle_checkpoints(config: Any, folder: Path) -> None:
     chosen = best.monitor is not None and not best.monitor.startswith("train/") and best.save_top_k != -1
     if chosen:
         best.every_n_train_steps = best.train_time_interval = None
+
+
+def _losses(model: Any) -> list[str]:
+    """The names of a configuration's losses."""
+    losses = (model.get("init_args") or {}).get("losses") if hasattr(model, "get") else None
+    return [str(name) for name in losses or ()]

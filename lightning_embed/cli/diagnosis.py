@@ -16,7 +16,7 @@ from lightning_embed.cli.words import Piece
 from lightning_embed.utils.configs import arguments_of
 
 SPEC = ("class_path", "init_args", "dict_kwargs")
-GROUPS = ("trainer", "checkpoint", "last_checkpoint", "average", "report", "output")
+GROUPS = ("source", "trainer", "checkpoint", "last_checkpoint", "average", "report", "output")
 """Sections of one class, which is not named."""
 Found = Iterator[tuple[str, str]]
 """Where, and what is wrong."""
@@ -39,6 +39,8 @@ def diagnose(
             return f"{piece.where}{piece.flaw}"
         if piece.words == (piece.where,) and not piece.where.startswith("-"):
             return f"'{piece.where}': expected an option, such as --trainer.max_steps 100"
+        if piece.words == (piece.where,) and "." in piece.where:  # no flag has one
+            return f"{piece.where}: expected a value after it, got none"
         if not isinstance(piece.content, Mapping):
             found = "nothing" if piece.content is None else f"a {type(piece.content).__name__}"
             return f"{piece.where}: expected a configuration (model, data, trainer), got {found}"

@@ -15,6 +15,7 @@ from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.cli.checkpoints import settle_checkpoints
 from lightning_embed.cli.fit import JobCLI
 from lightning_embed.cli.fit import run as run_cli
+from lightning_embed.cli.loggers import check_loggers
 from lightning_embed.cli.monitors import check_monitors
 from lightning_embed.cli.trainer import check_trainer, missing_device
 from lightning_embed.doctor.loops import set_up_loops
@@ -40,8 +41,9 @@ class DoctorCLI(JobCLI):
         parser.add_argument("--json", type=str | None, default=None, help="A file to write all that was found into.")
 
     def before_instantiate_classes(self) -> None:
-        """Makes no logger, and looks at the trainer's settings."""
+        """Looks at the trainer's settings and loggers, and keeps none of these."""
         settings = self.config.trainer
+        check_loggers(settings.logger)
         settings.logger = None
         check_strategy(settings.strategy, settings.precision)
         check_trainer(settings)

@@ -11,6 +11,7 @@ def parser() -> ToolParser:
     made = tool_parser(
         "evaluate",
         "Scores models on mteb tasks and on your own files, in every size and precision.",
+        [evaluate],
     )
     made.add_argument(
         "models",

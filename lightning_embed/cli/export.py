@@ -11,6 +11,7 @@ def parser() -> ToolParser:
     made = tool_parser(
         "export",
         "Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
+        [export_model],
     )
     made.add_argument(
         "checkpoint",

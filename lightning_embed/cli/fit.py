@@ -35,6 +35,7 @@ from lightning_embed.cli.parser import error_line, fail
 from lightning_embed.cli.precision import add_precision, choose_precision
 from lightning_embed.cli.run_folder import SaveConfig, run_folder
 from lightning_embed.cli.sections import why_refused
+from lightning_embed.cli.source_settings import check_source_settings
 from lightning_embed.cli.trainer import (
     check_trainer,
     keep_checkpoints_together,
@@ -86,6 +87,7 @@ class EmbedCLI(LightningCLI):
             self.given = list(pieces([*named, *words]))
             if not names_data(self.given):
                 self.given.insert(0, Piece("--data", words=("--data", "EmbeddingDataModule")))
+            check_source_settings(self.given)
             typed = [word for piece in self.given for word in piece.words]
             with replacing_lists(), self._explained():
                 self.config = parser.parse_args([*self.subcommands(), *typed])

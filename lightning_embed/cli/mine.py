@@ -27,6 +27,7 @@ def parser() -> ToolParser:
     made = tool_parser(
         "mine",
         "Finds hard negatives for a source's pairs.",
+        [mine, *GROUPS.values()],
     )
     made.allow_abbrev = False  # --shard is not --shards
     made.add_function_arguments(mine, skip={"companions", *GROUPS})

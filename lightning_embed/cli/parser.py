@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -33,6 +33,15 @@ FORMS = (
     (r"Parser key \"([\w.]+)\"(?: element \d+)?: Expected (.*?)\. Got value: (.*)", "{0}: expected {1}, got {2}"),
 )
 """Complaints of jsonargparse, and how they are put here."""
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list",
+    "dict": "a mapping",
+}
+"""Types, in a message."""
 
 
 def fail(message: str, error: Exception | None = None) -> NoReturn:
@@ -60,18 +69,37 @@ def exit_in_one_line(parser: ArgumentParser, message: str, ex: Exception | None 
 class ToolParser(ArgumentParser):
     """A parser that reports a mistake in one line."""
 
-    error = exit_in_one_line
+    functions: Sequence[Callable[..., Any]] = ()
+    """The function behind the command, and classes whose arguments are its settings too."""
+    asked: ClassVar[tuple[ToolParser, Sequence[str]] | None] = None
+    """The command's parser, and what it parses: jsonargparse has parsers within parsers, and each complains for itself."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints one line, about the first setting that is wrong if one is found, and exits with code 2."""
+        if self.asked is not None and user_error(ex) is None:
+            from lightning_embed.cli.tools import why_refused
+
+            asked, words = self.asked
+            ToolParser.asked = None
+            names = dict.fromkeys(key.partition(".")[0] for key in asked.get_defaults().as_flat().__dict__)
+            if why := why_refused(words, asked.functions, list(names)):
+                fail(why)
+        fail(one_line(message, ex, self))
 
 
-def tool_parser(command: str, description: str, config: str = "settings as YAML") -> ToolParser:
+def tool_parser(
+    command: str, description: str, functions: Sequence[Callable[..., Any]], config: str = "settings as YAML"
+) -> ToolParser:
     """The parser of a command that is one function, with `--config`.
 
     Args:
         command: Its name.
         description: What it does, for `--help`.
+        functions: The function, and classes whose arguments are settings too.
         config: What `--config` is, for `--help`.
     """
     made = ToolParser(prog=f"python -m lightning_embed {command}", description=description)
+    made.functions = functions
     made.add_argument("--config", action="config", help=config)
     return made
 
@@ -85,8 +113,12 @@ def run_function(parser: ToolParser, function: Callable[..., Any], arguments: li
         arguments: What follows the command's name.
         stopped: What to say when Ctrl-C or SIGTERM ends it.
     """
-    with replacing_lists():
-        parsed = parser.parse_args(arguments)
+    ToolParser.asked = parser, arguments
+    try:
+        with replacing_lists():
+            parsed = parser.parse_args(arguments)
+    finally:
+        ToolParser.asked = None
     try:
         with raising_stopped():
             ready = parser.instantiate(parsed).as_dict()
@@ -177,15 +209,15 @@ def one_line(message: str, error: Exception | None = None, parser: ArgumentParse
     return (_misfit(text) or text)[:600]
 
 
+def _in_words(kind: re.Match[str]) -> str:
+    return WORDS.get(kind[1], f"a {kind[1].rpartition('.')[2]}")
+
+
 def _misfit(text: str) -> str | None:
     """What value fits none of the types that a setting may have; None if the complaint is another one."""
     for pattern, line in FORMS:
         if found := re.fullmatch(pattern, text):
-            return (
-                line.format(*found.groups())
-                .replace("<class 'int'>", "whole number")
-                .replace("<class 'float'>", "number")
-            )
+            return re.sub(r"(?:an? )?<class '([\w.]+)'>", _in_words, line.format(*found.groups()))
     types = re.search(r"Union subtypes Subtypes: \[(.*?)\] Errors:", text)
     key, value = re.search(r'Parser key "([\w.]+)"', text), re.search(r".*Given value: (.*)$", text)
     if types is None or key is None or value is None:

@@ -11,6 +11,7 @@ def parser() -> ToolParser:
     made = tool_parser(
         "recipe",
         "Trains a chain of stages, each from the student of an earlier one, and scores them. Goes on where it was stopped.",
+        [run_recipe],
         "the chain as YAML, e.g. examples/recipe/demo.yaml",
     )
     made.usage = "python -m lightning_embed recipe CHAIN.yaml [--key value ...]"

@@ -4,6 +4,8 @@ datasets is imported in the functions: it takes most of a second.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,31 @@ def report_no_loads() -> None:
     from datasets import config
 
     config.HF_UPDATE_DOWNLOAD_COUNTS = False
+
+
+@contextmanager
+def offline_if_unreachable() -> Iterator[Exception | None]:
+    """Within it datasets reads its cache alone if the hub does not answer; without it each load tries again for half a minute.
+
+    Yields:
+        Why the hub cannot be reached; None if it can be, or if it is not to be asked.
+    """
+    from datasets import config
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE or config.HF_HUB_OFFLINE:
+        yield None
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # of the HTTP client, which is another one from version to version
+        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+        try:
+            yield error
+        finally:
+            constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = False
+    else:
+        yield None
 
 
 def has_all_rows(dataset: Any) -> bool:

@@ -15,6 +15,7 @@ from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.datamodules.sources.columns import (
     DOCUMENT,
+    GRADE,
     LABEL,
     NEGATIVE_SCORE,
     POSITIVE_SCORE,
@@ -65,6 +66,7 @@ def text_batch(rows: Rows, step: Step) -> TextBatch:
         batch.label = {role: labels for role in (ANCHOR, POSITIVE) if role in taken}
     if DOCUMENT in taken:
         batch.document = {POSITIVE if POSITIVE in taken else ANCHOR: [label_id(one) for one in taken[DOCUMENT]]}
+    batch.grade = taken.get(GRADE)
     return batch
 
 
@@ -162,6 +164,7 @@ def token_batch(
     batch.score = {role: torch.tensor(values, dtype=torch.float32) for role, values in texts.score.items()}
     batch.label = {role: torch.tensor(values, dtype=torch.long) for role, values in texts.label.items()}
     batch.document = {role: torch.tensor(values, dtype=torch.long) for role, values in texts.document.items()}
+    batch.grade = None if texts.grade is None else torch.tensor(texts.grade, dtype=torch.float32)
     return batch
 
 

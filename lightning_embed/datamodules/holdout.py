@@ -6,13 +6,14 @@ neither the order of the rows nor the number of ranks.
 
 import re
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_embed.batch import POSITIVE, ROLES, text_key
+from lightning_embed.batch import ROLES, text_key
+from lightning_embed.datamodules.sources.labelled import lone
 from lightning_embed.datamodules.sources.rows import Rows, as_list
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
@@ -55,13 +56,12 @@ class Keys(NamedTuple):
         return Keys(count, np.array(owners, dtype=np.int64), np.array(keys, dtype=np.int64))
 
 
-def hold_out(sources: Sequence[Keys], shares: Sequence[float], skip: Collection[int] = ()) -> list[NDArray[np.int8]]:
+def hold_out(sources: Sequence[Keys], shares: Sequence[float]) -> list[NDArray[np.int8]]:
     """Which part each row goes to: 0, training, or 1, 2 … for the shares.
 
     Args:
         sources: The texts of each source.
         shares: The share of each source's rows, 0 to 1, that each part is to have; rounded down, but at least one row.
-        skip: Sources from which nothing is held out.
 
     Returns:
         For each source (n,) the part of each row. A part has fewer rows where groups of rows with a common text are too large for it.
@@ -83,9 +83,7 @@ def hold_out(sources: Sequence[Keys], shares: Sequence[float], skip: Collection[
     order = np.lexsort((group, least[group]))
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     part = np.zeros(rows, dtype=np.int8)
-    left = np.array(
-        [[0 if s in skip else min(max(1, int(share * n)), n // 2) for s, n in enumerate(sizes)] for share in shares]
-    )
+    left = np.array([[min(max(1, int(share * n)), n // 2) for n in sizes] for share in shares])
     for members in groups:
         counts = np.bincount(source_of[members], minlength=len(sizes))
         fits = np.flatnonzero((counts <= left).all(axis=1))
@@ -113,26 +111,19 @@ def split_rows(sources: Sequence[Rows], share: float, parts: Sequence[str]) -> l
     """For each source, `train` and each part -> the numbers of its table's rows; a note says how many are held out.
 
     Args:
-        sources: The opened sources; of those with labels in place of positives nothing is held out.
+        sources: The opened sources.
         share: The share of each source's rows that is held out, in equal parts.
         parts: `validation`, `test` or both.
 
     Raises:
         UserError: If not one row can be held out.
     """
-    labelled = {
-        number for number, rows in enumerate(sources) if rows.labelled is not None or POSITIVE not in rows.columns
-    }
     shares = [share / len(parts)] * len(parts)
-    found = hold_out([Keys.of(texts_of(rows)) for rows in sources], shares, skip=labelled)
+    found = hold_out([Keys.of(texts_of(rows)) for rows in sources], shares)
     if sources and not any(part.any() for part in found):
-        why = (
-            "rows of text and label, and texts alone, have no pairs"
-            if labelled
-            else "too many of them share a text with others"
-        )
         raise UserError(
-            f"holdout: not one of {sum(map(len, found)):,} training rows can be held out, because {why}; give data.validation"
+            f"holdout: not one of {sum(map(len, found)):,} training rows can be held out, because too many of them share a text with "
+            "others; give data.validation"
         )
     numbers = []
     for rows, part in zip(sources, found, strict=True):
@@ -146,7 +137,8 @@ def split_rows(sources: Sequence[Rows], share: float, parts: Sequence[str]) -> l
 
 
 def restricted(rows: Rows, kept: NDArray[np.int64]) -> Rows:
-    """The rows of a source that are among some rows of its table.
+    """The rows of a source that are among some rows of its table; of text and label, those whose label another of them has, if they have
+    several labels.
 
     Args:
         rows: The source.
@@ -155,4 +147,15 @@ def restricted(rows: Rows, kept: NDArray[np.int64]) -> Rows:
     own = np.arange(len(rows.table)) if rows.kept is None else rows.kept
     if len(own) == len(kept):
         return rows
-    return Rows(rows.source, rows.table, rows.columns, rows.files, own[np.isin(own, kept)], rows.labelled, rows.content)
+    inside, labelled, who = np.isin(own, kept), rows.labelled, f"source '{rows.source.title}'"
+    if labelled is not None:
+        alone = np.flatnonzero(inside)[lone(labelled.codes[inside])]
+        inside[alone] = False
+        if len(alone):
+            note(f"{who}: {len(alone):,} rows are left out, because the holdout leaves no other row of their label")
+        if len(np.unique(labelled.codes[inside])) < 2:
+            note(f"{who}: {int(inside.sum()):,} held-out rows are left out, because they have one label")
+            inside[:] = False
+        else:
+            labelled = labelled.of(inside)
+    return Rows(rows.source, rows.table, rows.columns, rows.files, own[inside], labelled, rows.content)

@@ -8,6 +8,7 @@ from lightning_embed.datamodules.holdout import restricted, split_rows
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.chunks import chunked
 from lightning_embed.datamodules.sources.given import as_sources
+from lightning_embed.datamodules.sources.held_out import open_held_out
 from lightning_embed.datamodules.sources.opening import open_source
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
@@ -42,12 +43,11 @@ class Splits:
             sources = self._sources(split)
             if self.holdout and (split == "train" or (split in EVALUATION and not sources)):
                 opened = self._held(split)
+            elif split in EVALUATION:
+                opened = [rows for one in sources for rows in open_held_out(one, self.bad_rows)]
             else:
                 needed = (ANCHOR,) if split == "predict" else (ANCHOR, POSITIVE)
-                opened = [
-                    open_source(one, needed, self.bad_rows, _only_pairs(one, split), split == "train")
-                    for one in sources
-                ]
+                opened = [open_source(one, needed, self.bad_rows, False, split == "train") for one in sources]
             self._opened[split] = [_checked(rows, split, tokenizers) for rows in opened]
         return self._opened[split]
 
@@ -64,7 +64,10 @@ class Splits:
         opened, numbers = self._parts
         if split != "train":
             again = BadRows(self.bad_rows.on_bad_row, self.bad_rows.max_share)  # these rows are listed already
-            opened = [open_source(one, bad_rows=again, pairs_only=_only_pairs(one, split)) for one in sources]
+            opened = [
+                open_source(one, bad_rows=again, pairs_only=one.task == "retrieval", texts_alone=True)
+                for one in sources
+            ]
         kept = [restricted(rows, own[split]) for rows, own in zip(opened, numbers, strict=True)]
         return [rows for rows in kept if len(rows)]
 
@@ -87,8 +90,3 @@ def _checked(rows: Rows, split: str, tokenizers: Mapping[str, TextTokenizer]) ->
             "raise the student's max_length"
         )
     return chunked(rows, student) if source.long_texts == "chunk" and split == "train" else rows
-
-
-def _only_pairs(source: Source, split: str) -> bool:
-    """Whether pairs that do not belong together are left out: scored ones are scored by their scores."""
-    return split in EVALUATION and source.task == "retrieval"

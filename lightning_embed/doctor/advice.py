@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from lightning_embed.datamodules.sources.columns import GRADE
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts, StoreFacts
 from lightning_embed.utils.formatting import share, size
 
@@ -43,7 +44,7 @@ def source_advice(source: SourceFacts) -> Iterable[str]:
         ),
         (
             "anchor",
-            repeats.anchor,
+            0 if GRADE in source.columns else repeats.anchor,  # judgements of one query
             REPEATED_ANCHORS,
             "rows repeat an earlier row's anchor: make one row of them, with a list of positives",
         ),

@@ -123,6 +123,7 @@ def examine(
     data.prepare_data()
     data.tokenizers = module.tokenizers
     data.setup("fit")
+    module.check_held_out(data)
     losses = [term.loss for term in module.terms.values() if term.runs_before(run.max_steps)]
     ask = _ask(module.student, losses)
     sources, batches = _read(module, data, run, ask, tell)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from lightning_embed.batch import ANCHOR, TokenBatch, Tokens
+from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.distributed.collectives import max_over_ranks
 
 
@@ -20,10 +20,10 @@ def teacher_vectors(teacher: nn.Module | None, batch: TokenBatch, roles: Iterabl
     """
     vectors = {role: batch.teacher_vectors[role] for role in roles if role in batch.teacher_vectors}
     missing = [role for role in roles if role not in vectors]
-    anchor = batch.student[ANCHOR]
-    someone = max_over_ranks(len(missing), anchor.ids.device) if getattr(teacher, "shard", False) else 0
+    some = next(iter(batch.student.values()))
+    someone = max_over_ranks(len(missing), some.ids.device) if getattr(teacher, "shard", False) else 0
     if someone and not missing and teacher is not None:
-        teacher(Tokens(anchor.ids[:0], anchor.lengths[:0]))  # another rank runs it and needs this one's shards
+        teacher(Tokens(some.ids[:0], some.lengths[:0]))  # another rank runs it and needs this one's shards
     if missing and teacher is not None:
         found = encode_columns(teacher, batch.teacher, missing)
         vectors |= {role: nn.functional.normalize(v.float(), dim=-1) for role, v in found.items()}

@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from lightning_embed.batch import TokenBatch
+from lightning_embed.batch import TokenBatch, check_batch
 from lightning_embed.checkpoints.saved_module import SavedModule
 from lightning_embed.encoders.columns import encode_columns
+from lightning_embed.evaluation.held_out import student_vectors
 from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 
@@ -17,18 +18,21 @@ class ScoredModule(SavedModule):
         self._held_out = BySource(self.held_out_metric)
 
     def held_out_metric(self, batch: TokenBatch) -> HeldOutMetric:
-        """The metric of a held-out source: nDCG@10 of pairs, Spearman's correlation of scored pairs, or labels, by `batch.task`.
+        """The metric of a held-out source, by `batch.task`: nDCG@10 of pairs, Spearman's correlation of scored pairs, labels, or the
+        cosine of texts alone with the teacher's vectors.
 
         Override it for a metric of your own, a subclass of `HeldOutMetric`.
 
         Args:
             batch: The source's first batch.
         """
-        return metric_for(batch)
+        return metric_for(batch, getattr(self, "projection", None))
 
     def _score(self, batch: TokenBatch) -> None:
-        metric = self._held_out.of(batch)
-        metric.add(encode_columns(self.student, batch.student, list(metric.roles)), batch)
+        self._held_out.add(
+            check_batch(batch),
+            lambda batch, roles: student_vectors(self.student, getattr(self, "teacher", None), batch, roles),
+        )
 
     def _log_scores(self, stage: str) -> None:
         scores = {f"{stage}/{name}": value for name, value in self._held_out.compute().items()}
@@ -61,7 +65,7 @@ class ScoredModule(SavedModule):
 
     def predict_step(self, batch: TokenBatch, batch_idx: int) -> dict[str, Tensor]:
         """Role -> (n, D) unit vectors of the batch's texts."""
-        roles = list(batch.student)
+        roles = list(check_batch(batch).student)
         return {
             role: nn.functional.normalize(v.float(), dim=-1)
             for role, v in encode_columns(self.student, batch.student, roles).items()

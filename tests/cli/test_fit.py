@@ -100,10 +100,12 @@ def losses(folder: Path) -> list[float]:
     return [float(v) for v in table["train/loss"].dropna()]
 
 
-def refused(settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def refused(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str, command: str = "fit"
+) -> str:
     """The one line with which a job is refused."""
     with pytest.raises(SystemExit) as stop:
-        run(settings, tmp_path, *words)
+        run(settings, tmp_path, *words, command=command)
     assert stop.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning_utilities.core.imports import RequirementCache
 
 from lightning_embed.cli.displays import loggers
-from tests.cli.test_fit import config, losses, run
+from tests.cli.test_fit import config, losses, refused, run
 
 
 @pytest.mark.parametrize("kind", ["TensorBoardLogger", "CSVLogger"])
@@ -32,3 +33,28 @@ def test_ours_stand_beside_those_of_a_configuration_once(tmp_path: Path) -> None
     assert loggers(False, own) is False
     assert loggers(theirs, own) == loggers([theirs], own) == [theirs, own[0]]
     assert loggers([theirs, same], own) == [theirs, same]
+
+
+@pytest.mark.parametrize(("kind", "package"), [("WandbLogger", "wandb"), ("MLFlowLogger", "mlflow")])
+def test_doctor_finds_a_logger_that_cannot_be_made(
+    kind: str, package: str, teacher: Path, student: Path, pairs: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        f"lightning.pytorch.loggers.{package}._{package.upper()}_AVAILABLE", RequirementCache(f"{package}>=99")
+    )
+    job = config(teacher, student, pairs, tmp_path / "run")
+    job["trainer"]["logger"] = [{"class_path": "CSVLogger", "init_args": {"save_dir": "logs"}}, {"class_path": kind}]
+    said = refused(job, tmp_path, capsys, command="doctor")
+    assert f"trainer.logger: {kind} cannot be made: Requirement '{package}>=99' not met" in said
+
+
+def test_doctor_leaves_nothing_of_the_loggers_behind(
+    teacher: Path, student: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = config(teacher, student, pairs, tmp_path / "run")
+    places = {"save_dir": str(tmp_path / "logs"), "name": "mine"}
+    job["trainer"]["logger"] = [{"class_path": one, "init_args": places} for one in ("CSVLogger", "TensorBoardLogger")]
+    run(job, tmp_path, command="doctor")
+    assert "nothing wrong" in capsys.readouterr().out and not (tmp_path / "logs").exists()
+    assert not (tmp_path / "run").exists()

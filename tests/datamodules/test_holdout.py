@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightning_embed import EmbeddingDataModule, Source, UserError
@@ -87,6 +88,34 @@ def test_a_filter_and_bad_rows_are_counted_once() -> None:
     data = EmbeddingDataModule(Source(rows, filter=["positive != 'answer 3'"]), holdout=0.1, on_bad_row="skip")
     assert len(data.rows("train")[0]) + len(data.rows("validation")[0]) + len(data.rows("test")[0]) == 199
     assert len(data.bad_rows.found) == 1
+
+
+def test_texts_alone_and_texts_with_labels_are_held_out() -> None:
+    alone = [{"text": f"text {i}"} for i in range(100)]
+    labelled = [{"text": f"review {i}", "label": "abc"[i % 3]} for i in range(120)]
+    data = EmbeddingDataModule([alone, labelled], holdout=0.2)
+    sizes = [[len(rows) for rows in data.rows(split)] for split in ("train", "validation", "test")]
+    assert [s[0] for s in sizes] == [80, 10, 10] and sum(s[1] for s in sizes) == 120 and sizes[0][1] == 96
+    held = [texts(data, split) for split in ("train", "validation", "test")]
+    assert len(set.union(*held)) == sum(map(len, held)) == 220
+    rows, other = data.rows("train")[1], data.rows("validation")[1]
+    labels, texts_of = rows.take(range(96))["label"], set(other.take(range(len(other)))["anchor"])
+    assert rows.labelled is not None and other.labelled is not None
+    for drawn, same in (
+        (rows.labelled.positives, True),
+        (lambda r, k: rows.labelled.draw_negatives(r, k)[:, 0], False),
+    ):
+        picked = drawn(np.arange(96), 3)
+        assert all((labels[a] == labels[b]) is same for a, b in enumerate(picked))
+        assert not texts_of & set(rows.take(picked.tolist())["anchor"])
+
+
+def test_a_label_that_the_holdout_leaves_with_one_row_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": f"review {i}", "label": i // 2} for i in range(100)]
+    data = EmbeddingDataModule(rows, test=ROWS, holdout=0.2)
+    kept = data.rows("train")[0].take(range(len(data.rows("train")[0])))["label"]
+    assert min(map(kept.count, kept)) == 2 and 60 < len(kept) < 80
+    assert "the holdout leaves no other row of their label" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, float("nan"), True, None])

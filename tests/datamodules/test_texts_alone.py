@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas
 import pytest
+import torch
 
 from lightning_embed import EmbeddingDataModule, Source, UserError
 from tests.cli.test_fit import config, losses, refused, run, start
@@ -105,11 +106,70 @@ def test_texts_beside_another_text_are_not_taken_for_texts_alone(tmp_path: Path,
     assert rows.roles == {"anchor"}
 
 
-def test_held_out_texts_alone_are_refused(
-    job: Job, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def scores(folder: Path) -> "pandas.Series[float]":
+    """The last logged validation."""
+    table = pandas.read_csv(folder / "csv/version_0/metrics.csv")
+    return table.dropna(subset="val/score").iloc[-1].filter(like="val/")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_held_out_texts_alone_are_scored_by_their_cosine_with_the_teacher(
+    job: Job, texts: Path, tmp_path: Path, stored: bool
 ) -> None:
-    job["data"]["init_args"]["validation"] = str(texts)
-    assert "no column is known to be its positive" in refused(job, tmp_path, capsys)
+    job["data"]["init_args"] |= {"validation": str(texts), "test": str(texts), "teacher_store": str(tmp_path / "store")}
+    if stored:
+        run(job, tmp_path, command="cache")
+    run(job, tmp_path, "--trainer.max_steps", "8", "--report.dims", "[32,8]", "--report.export", "false")
+    found = scores(tmp_path / "run")
+    assert found["val/score"] == found["val/teacher_cosine"] > 0.3
+    from lightning_embed import EmbeddingModule
+
+    module = EmbeddingModule.load_from_checkpoint(tmp_path / "run/checkpoints/last.ckpt", map_location="cpu").eval()
+    lone = [json.loads(line)["text"] for line in texts.open()]
+    with torch.no_grad():
+        student, teacher = (torch.as_tensor(e.encode(lone, "document")) for e in (module.student, module.teacher))
+        by_hand = torch.cosine_similarity(*module.projection(student, teacher)).mean()
+        short = torch.nn.functional.normalize(student[:, :8], dim=-1)
+        of_eight = torch.cosine_similarity(*module.projection(short, teacher)).mean()
+    assert found["val/score"] == pytest.approx(float(by_hand), abs=1e-4)
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["metric"] == "teacher_cosine"
+    teacher_row, before, after = ([row["scores"]["teacher_cosine"] for row in m["grid"]] for m in report["models"])
+    assert teacher_row[0] == pytest.approx(1) and 0.2 < before[0] < after[0] == pytest.approx(float(by_hand), abs=1e-4)
+    assert after[4] == pytest.approx(float(of_eight), abs=1e-4)
+
+
+def test_the_mean_score_includes_texts_alone(job: Job, texts: Path, pairs: Path, tmp_path: Path) -> None:
+    job["data"]["init_args"]["validation"] = [str(texts), str(pairs)]
+    run(job, tmp_path, "--report.enabled", "false", "--checkpoint.monitor", "val/texts/teacher_cosine")
+    found = scores(tmp_path / "run")
+    mains = found["val/texts/teacher_cosine"], found["val/pairs/ndcg@10"]
+    assert found["val/score"] == pytest.approx(sum(mains) / 2)
+    assert (tmp_path / "run/checkpoints/best.ckpt").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "doctor"])
+@pytest.mark.parametrize("teacher_is_there", [False, True])
+def test_held_out_texts_alone_without_a_loss_of_the_teacher_are_refused(
+    job: Job, texts: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str,
+    teacher_is_there: bool,
+) -> None:  # fmt: skip
+    job["model"]["init_args"] |= {"losses": {"nce": "InfoNCE"}, "projection": None}
+    if not teacher_is_there:
+        job["model"]["init_args"]["teacher"] = None
+    job["data"]["init_args"] |= {"train": str(pairs), "validation": str(texts)}
+    said = refused(job, tmp_path, capsys, command=command)
+    assert (
+        "source 'texts': held-out texts alone are scored by their cosine with the teacher's vectors, and no loss"
+        in said
+    )
+
+
+def test_a_holdout_of_texts_alone_is_scored(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job["data"]["init_args"] |= {"validation": None, "test": None, "holdout": 0.2}
+    run(job, tmp_path, "--report.enabled", "false")
+    assert "of 64 rows, 6 for validation and 6 for test are held out" in capsys.readouterr().err
+    assert scores(tmp_path / "run")["val/teacher_cosine"] > 0
 
 
 @pytest.mark.slow

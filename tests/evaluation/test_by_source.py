@@ -98,8 +98,8 @@ def test_sources_are_scored_apart_and_then_averaged() -> None:
         {"anchor": torch.eye(2), "positive": torch.eye(2)},
         {"anchor": torch.eye(2), "positive": torch.eye(2).flip(0)},
     )
-    found.of(one).add(good, one)
-    found.of(other).add(bad, other)
+    found.add(one, lambda batch, roles: good)
+    found.add(other, lambda batch, roles: bad)
     scores = found.compute()
     assert scores["one/ndcg@10"] == 1 and scores["other/ndcg@10"] == pytest.approx(0.6309, abs=1e-4)
     assert scores["ndcg@10"] == scores["score"] == pytest.approx(0.8155, abs=1e-4) and found.main == "ndcg@10"

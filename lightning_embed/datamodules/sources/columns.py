@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
@@ -15,6 +16,8 @@ POSITIVE_SCORE, NEGATIVE_SCORE = "positive_score", "negative_score"
 """Scores of a row's positives, and of its negatives, in columns of their own (FlagEmbedding's pos_scores and neg_scores)."""
 IsText = Callable[[str], bool]
 SCORE, LABEL, DOCUMENT = "score", "label", "document"
+GRADE = "grade"
+"""How relevant a held-out positive is to its anchor, as judged. Only BEIR folders have it."""
 TOOLS = {
     "query": ANCHOR,
     "sentence1": ANCHOR,
@@ -37,6 +40,8 @@ NO_TEXT = re.compile(
 """Names of columns that are an index or an id; an empty name is pandas' index in a CSV."""
 ROLE_LIKE = re.compile(r"anchor|quer|quest|pos|neg|score|label|class|simil|relev|dupl|rating|distract", re.IGNORECASE)
 """Names of columns that probably are meant for a role."""
+TEXT_LIKE = re.compile(r"\S+\s+\S+\s+\S+|[.?!,;:。？！…]$")
+"""What is rather a text than a column's name: of three words or more, or with a mark at its end."""
 LONG_NAME = 60
 """Characters of a column's name, above which it is a row of data in a file without names."""
 
@@ -144,8 +149,20 @@ def _by_order(
         return {}
     guessed = dict(zip((ANCHOR, POSITIVE), texts, strict=False))
     shown = ", ".join(f"{role}: {_quoted(column)}" for role, column in guessed.items())
+    if _is_csv(source) and (all(" " in text for text in texts) or any(map(TEXT_LIKE.search, texts))):
+        cells = " and ".join(f"'{text}'" for text in texts)
+        raise UserError(
+            f"source '{source.title}': the first row must hold the columns' names, and {cells} look like texts: put a row of names above "
+            f"it, such as {','.join(guessed)}; if these are the names, say columns: {{{shown}}}"
+        )
     note(f"source '{source.title}': no column is named as a role; taken by order: columns: {{{shown}}}")
     return {role: [column] for role, column in guessed.items()}
+
+
+def _is_csv(source: Source) -> bool:
+    """Whether a source's columns are named by a row of its file, which may be missing."""
+    endings = {suffix for path in source.paths for suffix in Path(path).suffixes}
+    return source.format in ("csv", "tsv") or bool(endings & {".csv", ".tsv"})
 
 
 def _may_be_text(name: str) -> bool:

@@ -4,11 +4,12 @@ import glob
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_embed.batch import ROLES
-from lightning_embed.compat.datasets import holds_several_types, report_no_loads, saved_files
+from lightning_embed.compat.datasets import holds_several_types, offline_if_unreachable, report_no_loads, saved_files
 from lightning_embed.datamodules.sources import arrow_files, beir, in_memory, raw_rows, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
@@ -27,27 +28,28 @@ LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
 
-def read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
+def read(source: Source, bad_rows: BadRows, held_out: bool = False) -> tuple[Table, list[str]]:
     """A source's rows, and the files that it was read from.
 
     Args:
         source: What to read.
         bad_rows: What to do with unreadable rows.
+        held_out: Whether the rows of a BEIR folder are its judgements, rather than its queries.
 
     Raises:
         UserError: If a file is missing, empty or unreadable, or if a row is, unless such rows are skipped.
     """
     with quiet("datasets"):  # its messages name neither file nor line; those here do
-        table, files = _read(source, bad_rows)
+        table, files = _read(source, bad_rows, held_out)
     return table, in_memory.shown(files)
 
 
-def _read(source: Source, bad_rows: BadRows) -> tuple[Table, list[str]]:
+def _read(source: Source, bad_rows: BadRows, held_out: bool) -> tuple[Table, list[str]]:
     for path in source.paths:
         refuse_address(source, path)
     paths = [str(Path(path).expanduser()) for path in source.paths]
     if len(paths) == 1 and Path(paths[0]).is_dir():
-        table, files = _folder(source, Path(paths[0]))
+        table, files = _folder(source, Path(paths[0]), held_out)
         return arrow_files.plain(source, table), files
     if source.format is None and len(paths) == 1 and is_hub_id(paths[0]):
         return arrow_files.plain(source, Table.of(_from_hub(source, paths[0]))), paths
@@ -128,20 +130,44 @@ def _doubtful(source: Source, table: Table, features: Any) -> bool:
     return False
 
 
-def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
+def is_beir(source: Source) -> bool:
+    """Whether a source is a folder in BEIR's layout.
+
+    Args:
+        source: The source.
+    """
+    folders = [path for path in (Path(path).expanduser() for path in source.paths) if path.is_dir()]
+    return len(source.paths) == len(folders) == 1 and (source.format == "beir" or beir.is_beir(folders[0]))
+
+
+def read_others(source: Source) -> Table:
+    """The documents of a BEIR folder that are relevant to no query, at most `source.corpus`, after their number: see `beir.others`.
+
+    Args:
+        source: A folder in BEIR's layout.
+    """
+    with quiet("datasets"):
+        return _generated(source, beir.others, beir.other_features(), {"most": source.corpus})
+
+
+def _generated(source: Source, rows: Callable[..., Iterator[dict[str, Any]]], features: Any, more: Any) -> Table:
+    """Rows of a BEIR folder, written to the cache of `datasets` once."""
     import datasets
 
-    if source.format == "beir" or beir.is_beir(folder):
-        files = beir.files(folder, source.split, source.title)
-        key = fingerprint("beir rows", __version__, [str(file) for file in files])
-        given = {"folder": folder, "split": source.split, "title": source.title}
-        try:
-            made = datasets.Dataset.from_generator(
-                beir.rows, gen_kwargs=given, features=beir.features(), fingerprint=key
-            )
-        except Exception as error:  # datasets wraps what a generator raises
-            raise user_error(error) or _unreadable(error, source.title, folder, "beir") from None
-        return Table.of(made), [str(folder)]
+    folder = Path(source.paths[0]).expanduser()
+    files = beir.files(folder, source.split, source.title)
+    key = fingerprint("beir", rows.__name__, sorted(more.items()), __version__, [str(file) for file in files])
+    given = {"folder": folder, "split": source.split, "title": source.title} | more
+    try:
+        return Table.of(datasets.Dataset.from_generator(rows, gen_kwargs=given, features=features, fingerprint=key))
+    except Exception as error:  # datasets wraps what a generator raises
+        raise user_error(error) or _unreadable(error, source.title, folder, "beir") from None
+
+
+def _folder(source: Source, folder: Path, held_out: bool) -> tuple[Table, list[str]]:
+    if is_beir(source):
+        made = _generated(source, beir.rows, beir.features(held_out), {"held_out": held_out})
+        return made, [str(folder)]
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
         if source.split not in splits:
@@ -163,10 +189,11 @@ def _folder(source: Source, folder: Path) -> tuple[Table, list[str]]:
 def _from_hub(source: Source, name: str) -> Any:
     import datasets
 
-    try:
-        return datasets.load_dataset(name, source.subset, split=source.split)
-    except Exception as error:  # no network, no such data set or split: the client raises many kinds
-        reason = first_line(error)
-        raise UserError(
-            f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub ({reason})"
-        ) from None
+    with offline_if_unreachable() as unreachable:
+        try:
+            return datasets.load_dataset(name, source.subset, split=source.split)
+        except Exception as error:  # no network, no such data set or split: the client raises many kinds
+            raise UserError(
+                f"source '{source.title}': '{name}' is not a file here and could not be fetched from the Hugging Face hub "
+                f"({'it does not answer: ' if unreachable else ''}{first_line(unreachable or error)})"
+            ) from None

@@ -57,6 +57,22 @@ def _are_rows(items: Sequence[Any]) -> bool:
     return isinstance(first, Mapping) and "path" not in first and ANCHOR in by_name([str(key) for key in first])
 
 
+def unknown_setting(item: Mapping[Any, Any]) -> str | None:
+    """What to say of the first setting that no source has; None where there is none.
+
+    Args:
+        item: A source's settings.
+    """
+    unknown = next((str(key) for key in item if key not in SETTINGS), None)
+    if unknown is None:
+        return None
+    near = get_close_matches(unknown, SETTINGS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    if not near and "path" not in item:
+        hint = "if this is a row, give Source(rows, columns={'anchor': ..., 'positive': ...}), else `path`; "
+    return f"a source has no setting '{unknown}'; {hint}it has {', '.join(SETTINGS)}"
+
+
 def _source(item: Any, number: int, where: str) -> Source:
     if isinstance(item, Source):
         return item
@@ -65,13 +81,8 @@ def _source(item: Any, number: int, where: str) -> Source:
     if isinstance(item, str | Path):
         return Source(item)
     if isinstance(item, Mapping):
-        unknown = [str(key) for key in item if key not in SETTINGS]
-        if unknown:
-            near = get_close_matches(unknown[0], SETTINGS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            if not near and "path" not in item:
-                hint = "if this is a row, give Source(rows, columns={'anchor': ..., 'positive': ...}), else `path`; "
-            raise UserError(f"{where}: a source has no setting '{unknown[0]}'; {hint}it has {', '.join(SETTINGS)}")
+        if unknown := unknown_setting(item):
+            raise UserError(f"{where}: {unknown}")
         if "path" not in item:
             raise UserError(f"{where}: a source needs a `path`, got {dict(item)!r:.80}")
         return Source(**item)

@@ -75,6 +75,15 @@ class Labelled:
         self.place = np.empty_like(self.order)
         self.place[self.order] = np.arange(len(self.order))
         self.negatives = min(negatives, int(len(codes) - counts.max()))
+        self.most, self.title = negatives, title
+
+    def of(self, rows: NDArray[np.bool_]) -> "Labelled":
+        """The same for some of the rows, which are numbered among themselves.
+
+        Args:
+            rows: (n,) which.
+        """
+        return Labelled(self.codes[rows], self.most, self.title)
 
     def positives(self, rows: NDArray[np.int64], key: int) -> NDArray[np.int64]:
         """(B,) for each row another one of its label.

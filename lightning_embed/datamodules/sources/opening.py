@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE
-from lightning_embed.datamodules.sources import filters, row_by_row
+from lightning_embed.datamodules.sources import beir, filters, row_by_row
 from lightning_embed.datamodules.sources.bad_rows import BadRow, BadRows
 from lightning_embed.datamodules.sources.checks import check_types, find_bad, holds_texts
 from lightning_embed.datamodules.sources.columns import (
@@ -42,6 +42,7 @@ def open_source(
     bad_rows: BadRows | None = None,
     pairs_only: bool = False,
     texts_alone: bool = False,
+    held_out: bool = False,
 ) -> Rows:
     """Opens a source: reads or converts its files, finds its columns, applies its filter and looks for bad rows.
 
@@ -51,19 +52,20 @@ def open_source(
         bad_rows: What becomes of rows that cannot be used; None: the first is an error.
         pairs_only: Whether rows labelled as pairs that do not belong together are left out.
         texts_alone: Whether a source without positives and labels will do, for losses that need none.
+        held_out: Whether the rows of a BEIR folder are its judgements, rather than its queries.
 
     Raises:
         UserError: If a file is missing, empty or unreadable, a role has no column or a column of the wrong type, a row cannot be used,
             or none is left.
     """
     bad_rows = bad_rows or BadRows()
-    table, files = read(source, bad_rows)
+    table, files = read(source, bad_rows, held_out)
     if len(table) == 0:
         raise UserError(f"source '{source.title}': no rows in {', '.join(files)}; give a file with at least one row")
     faults = row_by_row.faults(table)
     if len(faults) == len(table):
         _refuse_all(source, table, files, faults)
-    columns = [column for column in table.columns if column not in row_by_row.MARKS]
+    columns = [column for column in table.columns if column not in (*row_by_row.MARKS, beir.GRADE)]
     roles = find_roles(source, columns, needed, lambda column: holds_texts(table, column), texts_alone)
     _drop_empty(source, table, roles)
     check_types(table.schema, roles, source.title)

@@ -62,6 +62,9 @@ class Source:
     """Role -> name of the prompt that its texts get: `query`, `document` or another of the model's. None: by the task."""
     negatives: int | None = None
     """The most negatives of a row; where it has more, others are taken each epoch. None: all; 7 for rows of text and label."""
+    corpus: int = 100_000
+    """The most documents of a held-out BEIR folder that are relevant to none of its queries and that its queries are ranked among all
+    the same; of more, a sample by hash."""
     filter: list[str] | None = None
     """Conditions that a row must meet, each `COLUMN OPERATOR VALUE`, such as "score >= 0.5" or "language == 'en'"."""
 
@@ -75,6 +78,7 @@ class Source:
             ("batch_size", self.batch_size, 1),
             ("max_length", self.max_length, 1),
             ("negatives", self.negatives, 0),
+            ("corpus", self.corpus, 0),
         ):
             if value is not None:
                 check_number(f"source '{self.title}': {name}", value, least=least, whole=True)

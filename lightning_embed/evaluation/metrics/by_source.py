@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
+from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
 from lightning_embed.evaluation.metrics.retrieval import METRICS, PairRetrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
+from lightning_embed.evaluation.metrics.teacher_cosine import Projected, TeacherCosine
 
-MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main)
+MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main, TeacherCosine.main)
 """The main scores of the tasks."""
 MEAN = "score"
 """The mean of the sources' main scores, whatever their tasks."""
+Encode = Callable[[TokenBatch, list[str]], Mapping[str, Tensor]]
+"""Maps a batch and roles, `TEACHER` perhaps among them, to role -> (n, D) vectors."""
 
 
-def metric_for(batch: TokenBatch) -> HeldOutMetric:
-    """The metric of a source by its task: retrieval of pairs, Spearman's correlation of scored pairs, or labels of texts.
+def metric_for(batch: TokenBatch, projection: Projected | None = None) -> HeldOutMetric:
+    """The metric of a source by its task: retrieval, of pairs or in a judged corpus, Spearman's correlation of scored pairs, or labels;
+    of texts alone, their cosine with the teacher's vectors.
 
     Args:
         batch: One of the source's.
+        projection: ψ, for texts alone.
     """
     if batch.task == "text-matching" and POSITIVE in batch.score:
         return PairSimilarity()
     if batch.task in ("clustering", "classification") and ANCHOR in batch.label:
         return LabelClusters() if batch.task == "clustering" else NearestLabel()
-    return PairRetrieval()
+    if POSITIVE not in batch.student:
+        return TeacherCosine(projection)
+    return PairRetrieval() if batch.grade is None else JudgedRetrieval()
 
 
 class BySource:
@@ -42,15 +52,37 @@ class BySource:
         self.choose = choose
         self.metrics: dict[str, HeldOutMetric] = {}
 
-    def of(self, batch: TokenBatch) -> HeldOutMetric:
-        """The metric of a batch's source, on the batch's device.
+    def add(self, batch: TokenBatch, encode: Encode) -> None:
+        """Embeds a batch and adds it to the metric of its source, on the batch's device.
 
         Args:
-            batch: Its ranks have batches of the same sources in the same order.
+            batch: All ranks have batches of the same sources in the same order.
+            encode: Gives the vectors of some roles of a batch.
+        """
+        if roles := self.wanted(batch):
+            self.take(batch, encode(batch, roles))
+
+    def wanted(self, batch: TokenBatch) -> list[str]:
+        """Whose vectors of a batch its source's metric takes, `TEACHER` perhaps among them; empty if it leaves the batch out.
+
+        Args:
+            batch: As for `add`.
         """
         if batch.source not in self.metrics:
-            self.metrics[batch.source] = self.choose(batch).to(batch.student[ANCHOR].ids.device)
-        return self.metrics[batch.source]
+            self.metrics[batch.source] = self.choose(batch).to(next(iter(batch.student.values())).ids.device)
+        metric = self.metrics[batch.source]
+        if ANCHOR not in batch.student and not metric.takes_documents:
+            return []
+        return [role for role in metric.roles if role in batch.student or role == TEACHER]
+
+    def take(self, batch: TokenBatch, vectors: Mapping[str, Tensor]) -> None:
+        """Adds a batch that is embedded.
+
+        Args:
+            batch: The batch.
+            vectors: Role -> (n, D), for each role of `wanted`.
+        """
+        self.metrics[batch.source].add(vectors, batch)
 
     @property
     def main(self) -> str:

@@ -33,6 +33,10 @@ def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     return [gather(rows.contiguous()).rows]
 
 
+TEACHER = "teacher"
+"""What a metric names among its roles to get the teacher's vectors of the anchors."""
+
+
 class HeldOutMetric(Metric):
     """A score of one source's held-out rows, in float32 or as they would be stored.
 
@@ -48,9 +52,11 @@ class HeldOutMetric(Metric):
     higher_is_better = True
 
     roles: ClassVar[tuple[str, ...]] = (ANCHOR, POSITIVE)
-    """The texts that are embedded for it."""
+    """The texts that are embedded for it, and `TEACHER` where the teacher's vectors are needed."""
     columns: ClassVar[tuple[str, ...]]
     """Names of what it collects: each (n, width) float or (n,) int64."""
+    takes_documents: ClassVar[bool] = False
+    """Whether it takes batches of documents without anchors too; if not, they are left out."""
     main: str
     """The score that stands for the source."""
 

@@ -98,10 +98,17 @@ def distinct(vectors: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     return vectors[first], index
 
 
-def _better_and_tied(
+def better_and_tied(
     queries: Tensor, documents: Tensor, relevant: Tensor, similarity: Similarity
 ) -> tuple[Tensor, Tensor]:
-    """(Q,) documents above each query's own, and (Q,) documents tied with it, itself included."""
+    """(Q,) documents above each query's own, and (Q,) documents tied with it, itself included.
+
+    Args:
+        queries: (Q, D) float32.
+        documents: (M, D) float32.
+        relevant: (Q,) int64 row of each query's own document.
+        similarity: How a chunk of queries is scored; the matrix is never held as a whole.
+    """
     slack = _TIE * queries.norm(dim=-1, keepdim=True) * documents.norm(dim=-1).max()
     better, tied = [], []
     rows = max(1, _CHUNK // len(documents))
@@ -142,11 +149,19 @@ def retrieval_scores(
     check_vectors(queries, "query")
     check_vectors(documents, "document")
     with torch.autocast(queries.device.type, enabled=False):
-        better, tied = _better_and_tied(queries.float(), documents.float(), relevant, similarity)
-    scores = {}
-    for name, (kind, cutoff) in parsed.items():
-        gains = _GAINS[kind](torch.arange(1, cutoff + 1, dtype=torch.float64))
-        total = torch.cat([gains.new_zeros(1), gains.cumsum(0)])  # total[r] = the gain of ranks 1 ... r
-        gained = total[(better + tied).clamp(max=cutoff)] - total[better.clamp(max=cutoff)]
-        scores[name] = float((gained / tied).mean())
-    return scores
+        better, tied = better_and_tied(queries.float(), documents.float(), relevant, similarity)
+    return {name: float(mean_gains(better, tied, *parts).mean()) for name, parts in parsed.items()}
+
+
+def mean_gains(better: Tensor, tied: Tensor, kind: str, cutoff: int) -> Tensor:
+    """(n,) the mean gain of documents at their ranks, over all orders of those that are tied.
+
+    Args:
+        better: (n,) documents above each.
+        tied: (n,) documents tied with each, itself included.
+        kind: `ndcg`, `mrr` or `recall`.
+        cutoff: k.
+    """
+    gains = _GAINS[kind](torch.arange(1, cutoff + 1, dtype=torch.float64))
+    total = torch.cat([gains.new_zeros(1), gains.cumsum(0)])  # total[r] = the gain of ranks 1 ... r
+    return (total[(better + tied).clamp(max=cutoff)] - total[better.clamp(max=cutoff)]) / tied

@@ -19,6 +19,7 @@ _NAMES = {
     "v_measure": "V-measure",
     "spearman": "Spearman",
     "pearson": "Pearson",
+    "teacher_cosine": "cosine with the teacher",
     "cosine_spearman": "Spearman",
     "cosine_pearson": "Pearson",
 }

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_embed.compat.datasets import offline_if_unreachable
 from lightning_embed.compat.mteb import random_state, set_random_state
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
@@ -167,11 +168,12 @@ def _load(task: AbsTask) -> None:
         return
     source = task.metadata.dataset["path"]
     print(f"task {task.metadata.name}: data set {source}, from the Hugging Face hub or its cache", file=sys.stderr)
-    try:
-        task.load_data()
-    except Exception as error:  # no network, gated, gone: the hub's clients raise many kinds
-        reason = first_line(error, 200)
-        raise UserError(f"task {task.metadata.name}: its data set {source} could not be had ({reason})") from None
+    with offline_if_unreachable() as unreachable:
+        try:
+            task.load_data()
+        except Exception as error:  # no network, gated, gone: the hub's clients raise many kinds
+            reason = ("the hub does not answer: " if unreachable else "") + first_line(unreachable or error, 200)
+            raise UserError(f"task {task.metadata.name}: its data set {source} could not be had ({reason})") from None
 
 
 def _cell(
