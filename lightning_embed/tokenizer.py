@@ -76,6 +76,13 @@ class TextTokenizer:
         self._cut = max_length
         self._rust.enable_truncation(max_length)
 
+    def _settle(self, max_length: int) -> None:
+        """Cuts at max_length and pads nothing; a call of `hf`, which shares the Rust tokenizer, may have set either otherwise."""
+        if self._rust.padding is not None:
+            self._rust.no_padding()
+        if (self._rust.truncation or {}).get("max_length") != max_length:
+            self._cut_at(max_length)
+
     def __call__(
         self, texts: Sequence[str], role: str = "document", max_length: int | None = None
     ) -> tuple[Tokens, int, int]:
@@ -102,9 +109,7 @@ class TextTokenizer:
             role: As above.
             max_length: As above.
         """
-        wanted = min(max_length or self.max_length, self.max_length)
-        if wanted != self._cut:
-            self._cut_at(wanted)
+        self._settle(min(max_length or self.max_length, self.max_length))
         prompt = self.prompts.get(role, "")
         encoded = self._rust.encode_batch_fast([prompt + text for text in texts])
         lost = [sum(len(p.ids) - sum(p.special_tokens_mask) for p in one.overflowing) for one in encoded]
@@ -123,6 +128,7 @@ class TextTokenizer:
             max_length: Tokens of a piece; None: the tokenizer's max_length.
         """
         limit = min(max_length or self.max_length, self.max_length)
+        self._settle(limit)
         self._rust.no_truncation()
         try:
             room = max(1, limit - len(self._rust.encode(self.prompts.get(role, "")).ids))

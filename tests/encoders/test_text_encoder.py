@@ -68,6 +68,16 @@ def test_last_token_texts_end_with_the_end_token_and_cuts_are_counted(tmp_path: 
     assert tokens.lengths.tolist() == [4, 2] and tokens.ids[[3, 5]].tolist() == [3, 3] and (cut, lost) == (1, 2)
 
 
+def test_a_call_of_the_tokenizer_that_pads_changes_no_vector_afterwards(student: Path) -> None:
+    encoder = TextEncoder(str(student), max_length=6).eval()
+    texts = ["w1", "w2 w3", "w4 w5 w6 w7 w8 w9"]
+    before, pieces = encoder.encode(texts), encoder.tokenizer.pieces(texts[2])
+    encoder.tokenizer.hf(texts, padding="max_length", truncation=True, max_length=4)
+    assert torch.equal(encoder.encode(texts), before)
+    encoder.tokenizer.hf(texts, padding=True)
+    assert encoder.tokenizer.pieces(texts[2]) == pieces and torch.equal(encoder.encode(texts), before)
+
+
 def test_rope_theta_reaches_the_rotary_buffers(tmp_path: Path) -> None:
     folder = str(toy_folder(tmp_path / "m", "qwen3"))
     frequencies = [TextEncoder(folder, rope_theta=t).backbone.rotary_emb.inv_freq for t in (1e4, 1e6)]
