@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_embed.batch import ROLES, EmbeddingBatch, TokenBatch, check_batch
+from lightning_embed.batch import EmbeddingBatch, TokenBatch, check_batch
 from lightning_embed.checkpoints.adapters import leave_base_out
 from lightning_embed.checkpoints.settings import note_changes
 from lightning_embed.compat.lightning import clipping_fused, is_attached
@@ -22,7 +22,7 @@ from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
 from lightning_embed.losses.base import Losses, as_terms
-from lightning_embed.losses.requirements import Given, check_sources, remarks
+from lightning_embed.losses.requirements import Given, check_sources, remarks, teacher_roles
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.embedding import embed_batch
 from lightning_embed.training.fsdp2 import FSDP2
@@ -95,8 +95,7 @@ class EmbeddingModule(ScoredModule):
     @property
     def teacher_roles(self) -> frozenset[str]:
         """The roles whose teacher vectors some loss needs, whatever its weight is now."""
-        named = [term.loss.requires | term.loss.uses for term in self.terms.values()]
-        return frozenset(role for role in ROLES if any({"teacher", role} <= names for names in named))
+        return frozenset[str]().union(*(teacher_roles(term.loss) for term in self.terms.values()))
 
     def active(self, batch: TokenBatch) -> dict[str, tuple[EmbeddingLoss, float]]:
         """The losses that are for a batch and whose weight is not 0 at this step, with their weights.

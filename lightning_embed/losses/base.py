@@ -81,6 +81,8 @@ class EmbeddingLoss(Described, nn.Module, ABC):
     required document."""
     uses: frozenset[str] = frozenset()
     """Roles that are taken if the batch has them."""
+    taught_by: frozenset[str] | None = None
+    """Roles whose teacher vectors it takes, where `teacher` is required; None: those of `requires` and `uses`."""
     pulls_pairs: bool = False
     """Whether it brings every anchor and its positive together, so that rows must be pairs that belong together."""
     must_differ: frozenset[str] = frozenset()

@@ -1,12 +1,12 @@
 """Embedding distillation: the student's vectors, through ψ, point where the teacher's do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lightning_embed.batch import EmbeddingBatch
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, EmbeddingBatch
 from lightning_embed.distributed.collectives import global_mean, world_size
 from lightning_embed.errors import UserError
 from lightning_embed.losses.base import EmbeddingLoss, in_float32, required_roles, role_names, unit
@@ -46,6 +46,9 @@ class Distillation(EmbeddingLoss):
             where the batch has them.
         metric: Distance of two vectors: `cosine`, `squared_l2` or `mse`.
         reduction: `mean` over all texts of the global batch, or `sum` as printed.
+        targets: Column -> the column of the same row whose teacher vector it is taught instead of its own: with {positive: anchor} a
+            translation (`positive`) learns the vector that the teacher gives the original (`anchor`), which makes a student
+            multilingual (Reimers and Gurevych 2020, arXiv 2004.09813). The teacher never sees the translations.
     """
 
     def __init__(
@@ -53,9 +56,12 @@ class Distillation(EmbeddingLoss):
         columns: Sequence[str] = ("anchor", "positive"),
         metric: Metric = "cosine",
         reduction: Literal["mean", "sum"] = "mean",
+        targets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.columns, self.metric, self.reduction = role_names(columns), metric, reduction
+        self.targets = _checked(targets or {}, self.columns)
+        self.taught_by = frozenset(self.targets.get(role, role) for role in self.columns)
         self.requires = required_roles(self.columns) | {"teacher"}
         self.uses = frozenset(self.columns)
 
@@ -65,7 +71,7 @@ class Distillation(EmbeddingLoss):
         return global_mean(rows.sum(), len(rows)) if self.reduction == "mean" else rows.sum() * world_size()
 
     def _distances(self, batch: EmbeddingBatch, role: str) -> Tensor:
-        student, teacher = unit(batch.student[role]), batch.teacher[role]
+        student, teacher = unit(batch.student[role]), batch.teacher[self.targets.get(role, role)]
         if batch.projection is not None:
             student, teacher = batch.projection(student, teacher)
         elif student.shape[-1] != teacher.shape[-1]:
@@ -74,3 +80,13 @@ class Distillation(EmbeddingLoss):
                 f"{teacher.shape[-1]}: give the module a `projection`"
             )
         return distillation(student, teacher, self.metric)
+
+
+def _checked(targets: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+    """Targets among the columns that have one text a row; the negatives of a row are many, and none of them is another's translation."""
+    for role, target in targets.items():
+        if role not in columns or role == NEGATIVE or target not in (ANCHOR, POSITIVE):
+            raise UserError(
+                f"Distillation: targets must map one of its columns (anchor, positive) to {ANCHOR} or {POSITIVE}, got {role}: {target}"
+            )
+    return dict(targets)

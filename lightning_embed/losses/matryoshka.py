@@ -49,7 +49,7 @@ class Matryoshka(EmbeddingLoss):
         total = sum(weights) if weights else len(dims)
         self.weights = tuple(weight / total for weight in weights or [1.0] * len(dims))
         self.dims_per_step = dims_per_step or len(dims)
-        self.requires, self.uses = loss.requires, loss.uses
+        self.requires, self.uses, self.taught_by = loss.requires, loss.uses, loss.taught_by
         self.pulls_pairs, self.must_differ = loss.pulls_pairs, loss.must_differ
 
     def on_fit_start(self, module: Any) -> None:

@@ -7,15 +7,13 @@ from typing import Protocol
 from lightning_embed.batch import ANCHOR, NEGATIVE, ROLES
 from lightning_embed.errors import UserError
 
-VECTORS = ("teacher", "reference")
-"""What is there for each role that a loss takes, or not at all."""
-
 
 class Requiring(Protocol):
     """A loss, as far as it is asked about here: `EmbeddingLoss.check` calls this file, which so cannot import it."""
 
     requires: frozenset[str]
     uses: frozenset[str]
+    taught_by: frozenset[str] | None
 
 
 class Term(Protocol):
@@ -56,6 +54,18 @@ class Given:
         return self.roles | {what for what, roles in self.columns.items() if roles} - {"keys"}
 
 
+def teacher_roles(loss: Requiring) -> frozenset[str]:
+    """The roles whose teacher vectors a loss takes; none if it needs no teacher.
+
+    Args:
+        loss: Says it by `requires`, `uses` and `taught_by`.
+    """
+    named = loss.requires | loss.uses
+    if "teacher" not in named:
+        return frozenset()
+    return named & set(ROLES) if loss.taught_by is None else loss.taught_by
+
+
 def lacking(loss: Requiring, given: Given) -> list[str]:
     """What a loss requires that is not there, such as `negative`, `teacher`, or `score of negative`.
 
@@ -68,7 +78,8 @@ def lacking(loss: Requiring, given: Given) -> list[str]:
     if missing:
         return missing
     taken = (loss.requires | loss.uses) & given.roles
-    wanted = {**dict.fromkeys(VECTORS, taken), "score": loss.requires & set(ROLES) - {ANCHOR}}
+    taught = teacher_roles(loss) & given.roles
+    wanted = {"teacher": taught, "reference": taken, "score": loss.requires & set(ROLES) - {ANCHOR}}
     return [
         f"{what} of {role}"
         for what in sorted(loss.requires & set(wanted))

@@ -8,6 +8,7 @@ from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
+from lightning_embed.losses.requirements import teacher_roles
 
 
 def embed_batch(
@@ -28,9 +29,11 @@ def embed_batch(
         losses: The losses that will be called.
         step: Optimizer steps done.
     """
+    losses = list(losses)
     named = [loss.requires | loss.uses for loss in losses]
     roles = [role for role in ROLES if role in batch.student and (role == ANCHOR or any(role in n for n in named))]
-    guided = [role for role in roles if any("teacher" in n and role in n for n in named)]
+    taught = frozenset[str]().union(*(teacher_roles(loss) for loss in losses))
+    guided = [role for role in ROLES if role in batch.student and role in taught]
     referred = [role for role in roles if any("reference" in n and role in n for n in named)]
     reference = encode_columns(student.reference, batch.student, referred) if referred else {}
     vectors = encode_columns(student, batch.student, roles)

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Projection
-from lightning_embed.losses import Distillation, distillation
+from lightning_embed.losses import GOR, Distillation, Matryoshka, distillation
+from lightning_embed.losses.requirements import teacher_roles
 
 
 def batch(student_dim: int = 3, teacher_dim: int = 3) -> EmbeddingBatch:
@@ -60,3 +61,26 @@ def test_zero_vectors_have_finite_gradients(direction: str) -> None:
     b.projection = Projection(*((2, 3) if direction == "student_to_teacher" else (3, 2)), direction=direction)
     Distillation()(b).backward()
     assert b.student["anchor"].grad.isfinite().all()
+
+
+def test_a_column_is_taught_the_teachers_vector_of_its_target() -> None:
+    b = batch()
+    pairs = [("anchor", "anchor"), ("positive", "anchor")]
+    terms = [1 - F.cosine_similarity(b.student[s], b.teacher[t]) for s, t in pairs]
+    loss = Distillation(targets={"positive": "anchor"})
+    assert loss(b).item() == pytest.approx(torch.cat(terms).mean().item(), rel=1e-5)
+    assert loss.taught_by == {"anchor"}
+    alone = Distillation(["positive"], targets={"positive": "anchor"})
+    assert alone(b).item() == pytest.approx(terms[1].mean().item(), rel=1e-5)
+
+
+def test_the_teacher_is_asked_only_for_the_texts_that_teach() -> None:
+    loss = Distillation(targets={"positive": "anchor"})
+    asked = [teacher_roles(one) for one in (loss, Matryoshka(loss, dims=[2]), Distillation(), GOR())]
+    assert asked == [{"anchor"}, {"anchor"}, {"anchor", "positive"}, set()]
+
+
+@pytest.mark.parametrize("targets", [{"negative": "anchor"}, {"positive": "negative"}, {"positive": "score"}])
+def test_a_target_that_is_no_text_of_the_row_is_refused(targets: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="Distillation: targets must map"):
+        Distillation(["anchor", "positive", "negative"], targets=targets)

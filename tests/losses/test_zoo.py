@@ -44,6 +44,7 @@ def made() -> dict[str, Factory]:
     factories["InfoNCE both ways"] = partial(InfoNCE, temperature=0.1, symmetric=True)
     factories["InfoNCE guided"] = partial(InfoNCE, temperature=0.1, teacher_margin=0.05)
     factories["Distillation sum"] = partial(Distillation, reduction="sum", columns=ROLES)
+    factories["Distillation targets"] = partial(Distillation, targets={"positive": "anchor"})
     factories["RelationalDistillation teacher"] = partial(RelationalDistillation, reference="teacher")
     return factories
 

@@ -78,10 +78,9 @@ class Source:
             ("batch_size", self.batch_size, 1),
             ("max_length", self.max_length, 1),
             ("negatives", self.negatives, 0),
-            ("corpus", self.corpus, 0),
         ):
-            if value is not None:
-                check_number(f"source '{self.title}': {name}", value, least=least, whole=True)
+            check_number(f"source '{self.title}': {name}", value, least=least, whole=True, optional=True)
+        check_number(f"source '{self.title}': corpus", self.corpus, least=0, whole=True)
         check_number(f"source '{self.title}': weight", self.weight, above=0)
         if isinstance(self.filter, str):
             self.filter = [self.filter]
