@@ -14,7 +14,6 @@ from lightning_embed.encoders.backbone import (
     BackboneSettings,
     checkpoint_each_layer,
     load_backbone,
-    position_limit,
     require_rotary,
 )
 from lightning_embed.encoders.chunks import CPU_FORWARD_COST, FORWARD_COST, plan_chunks
@@ -24,7 +23,7 @@ from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
 from lightning_embed.encoders.packing.proof import Packing, proves
 from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
 from lightning_embed.encoders.pretrained import locate, read_settings
-from lightning_embed.errors import UserError
+from lightning_embed.encoders.sizes import checked_dim, checked_length, width_of
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.described import Described, construction
@@ -90,13 +89,14 @@ class TextEncoder(Described, nn.Module):
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
+        what = f"model '{model}': "
         for name, count in (("max_length", max_length), ("dim", dim)):
-            check_number(f"model '{model}': {name}", count, least=1, whole=True, optional=True)
+            check_number(what + name, count, least=1, whole=True, optional=True)
         for name, theta in (("rope_theta", rope_theta), ("export_rope_theta", export_rope_theta)):
-            check_number(f"model '{model}': {name}", theta, above=0, optional=True)
-        check_numbers(f"model '{model}': layers", layers, least=0, whole=True, optional=True)
-        check_number(f"model '{model}': dropout", dropout, least=0, below=1, optional=True)
-        check_number(f"model '{model}': max_tokens", max_tokens, least=1, whole=True)
+            check_number(what + name, theta, above=0, optional=True)
+        check_numbers(what + "layers", layers, least=0, whole=True, optional=True)
+        check_number(what + "dropout", dropout, least=0, below=1, optional=True)
+        check_number(what + "max_tokens", max_tokens, least=1, whole=True)
         folder = locate(model)
         stored = read_settings(folder)
         self.model, self.folder = model, folder
@@ -108,11 +108,11 @@ class TextEncoder(Described, nn.Module):
         if export_rope_theta is not None:
             require_rotary(shape.config, model, "export_rope_theta")
         prompts = stored.prompts if prompts is None else prompts
-        length = _checked_length(shape, max_length or stored.max_length, model)
+        length = checked_length(shape, max_length or stored.max_length, model)
         self.tokenizer = TextTokenizer(folder, prompts, length, end_token=self.pooling == "last_token")
         self.head_settings = stored.heads
-        self.build_heads(_width(shape))
-        self.dim = _checked_dim(self.width, dim, model) or stored.dim or self.width
+        self.build_heads(width_of(shape))
+        self.dim = checked_dim(self.width, dim, model) or stored.dim or self.width
         self.max_tokens, self.checkpoint_chunks = max_tokens, checkpoint_chunks
         on_off: dict[bool, Packing] = {True: "on", False: "off"}  # what YAML reads a bare on and off as
         self.packing: Packing = on_off[packing] if isinstance(packing, bool) else packing
@@ -325,21 +325,3 @@ class TextEncoder(Described, nn.Module):
             tokens, _, _ = self.tokenizer(texts[start : start + batch_rows], role)
             parts.append(self.embed(tokens.to(self.device)).cpu())
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
-
-
-def _width(backbone: nn.Module) -> int:
-    return int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-
-
-def _checked_dim(width: int, dim: int | None, model: str) -> int | None:
-    if dim is not None and not 0 < dim <= width:
-        raise UserError(f"model '{model}': dim must be from 1 to {width}, got {dim}")
-    return dim
-
-
-def _checked_length(backbone: nn.Module, wanted: int | None, model: str) -> int:
-    """Tokens after which a text is cut: those wanted, else the most that the backbone has positions for."""
-    limit = position_limit(backbone)
-    if wanted and limit is not None and wanted > limit:
-        raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
-    return int(wanted or limit or backbone.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
