@@ -27,6 +27,7 @@ from lightning_embed.datamodules.teacher_texts import all_columns
 from lightning_embed.encoders.teacher import FrozenEncoder
 from lightning_embed.encoders.text_encoder import TextEncoder
 from tests.cli.test_fit import config, losses, run
+from tests.forks import Command
 from tests.toys import toy_folder, toy_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,13 +242,12 @@ def test_a_killed_cache_goes_on_without_doing_stored_shards_again(
     job["model"]["init_args"]["teacher"]["max_tokens"] = 256  # small forwards: there is time to kill it
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(job))
-    command = [sys.executable, "-m", "lightning_embed", "cache", "--config", str(file), "--shard_texts", "64"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = Command(["cache", "--config", str(file), "--shard_texts", "64"], ROOT, tmp_path / "output")
     deadline = time.time() + 120
     while len(list(tmp_path.glob("cache/lightning_embed/teachers/*/shard-*"))) < 3 and time.time() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     store = store_of(tmp_path)
     done = sum(len(Shard(store / name)) for name in shard_names(store))

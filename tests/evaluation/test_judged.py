@@ -9,7 +9,6 @@ import pandas
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from lightning_embed import EmbeddingDataModule, Source
@@ -17,6 +16,7 @@ from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
 from tests.cli.test_fit import config, run
 from tests.evaluation.test_evaluate import cells, evaluate, lines, words
+from tests.forks import run_ranks
 
 DOCUMENTS, QUERIES = 70, 12
 METRICS = ("ndcg@10", "ndcg@3", "mrr@10", "recall@1", "recall@10")
@@ -162,7 +162,7 @@ def worker(rank: int, store: str, out: str) -> None:
 
 
 def test_two_ranks_score_as_one(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
+    run_ranks(worker, (str(tmp_path / "store"), str(tmp_path / "out")), 2)
     expected = filled().compute()
     for rank in range(2):
         for scores in torch.load(f"{tmp_path / 'out'}{rank}", weights_only=True).values():
