@@ -32,19 +32,20 @@ def written(folder: Path, name: str, content: bytes | str) -> Path:
 
 
 def zipped() -> bytes:
+    """A ZIP archive without the time of day: it is part of a test's name, and each of pytest's workers collects the names."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("rows.jsonl", LINES)
+        archive.writestr(zipfile.ZipInfo("rows.jsonl"), LINES)
     return made.getvalue()
 
 
 def tarred() -> bytes:
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+    with tarfile.open(fileobj=made, mode="w") as archive:
         entry = tarfile.TarInfo("rows.jsonl")
         entry.size = len(LINES.encode())
         archive.addfile(entry, io.BytesIO(LINES.encode()))
-    return made.getvalue()
+    return gzip.compress(made.getvalue(), mtime=0)
 
 
 @pytest.mark.parametrize(
