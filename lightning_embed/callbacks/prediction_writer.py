@@ -90,9 +90,12 @@ def _write_parquet(file: IO[bytes], names: list[str], found: dict[str, tuple[Pla
     for role, (own, vectors) in found.items():
         width = vectors.shape[1]
         there = np.isin(places[:, 0], own[:, 0])
-        everywhere = np.zeros((len(places), width), dtype=vectors.dtype)
-        everywhere[there] = vectors
-        columns[role] = pa.FixedSizeListArray.from_arrays(pa.array(everywhere.ravel()), width, mask=pa.array(~there))
+        entries = pa.array(vectors.ravel())
+        if there.all():
+            columns[role] = pa.FixedSizeListArray.from_arrays(entries, width)
+        else:  # older Arrow cannot read a null in a list of a fixed size from Parquet
+            offsets = np.concatenate([[0], np.cumsum(there * width)]).astype(np.int32)
+            columns[role] = pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~there))
     pq.write_table(pa.table(columns), file)
 
 

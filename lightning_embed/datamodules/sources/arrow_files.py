@@ -89,6 +89,8 @@ def plain_type(kind: Any, bytes_are_text: bool = False) -> Any:
         return plain_type(kind.storage_type, bytes_are_text)
     if types.is_string_view(kind):
         return pa.string()
+    if types.is_float16(kind):
+        return pa.float32()  # Arrow computes little in halves
     if bytes_are_text and (types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)):
         return pa.string()
     if types.is_decimal(kind):
