@@ -22,9 +22,12 @@ class TextTokenizer:
         max_length: Tokens, special ones included, after which a text is cut.
         end_token: Whether each text must end with the end-of-sequence token (last-token pooling); it is added to the tokenizer's own
             template, so that an exported tokenizer adds it too.
+        lowercase: Whether to put texts into lower case first, whatever the tokenizer does by itself.
     """
 
-    def __init__(self, folder: Path, prompts: dict[str, str], max_length: int | None, end_token: bool) -> None:
+    def __init__(
+        self, folder: Path, prompts: dict[str, str], max_length: int | None, end_token: bool, lowercase: bool = False
+    ) -> None:
         from transformers import AutoTokenizer
 
         try:
@@ -39,6 +42,8 @@ class TextTokenizer:
             hf.pad_token = hf.eos_token or hf.unk_token
         if end_token:
             _end_with(hf, folder)
+        if lowercase:
+            _put_in_lower_case(hf.backend_tokenizer)
         self.hf, self.folder, self.prompts = hf, folder, dict(prompts)
         self.max_length = max_length if max_length is not None else min(int(hf.model_max_length), 1_000_000)
         self._rust = hf.backend_tokenizer
@@ -157,6 +162,13 @@ def _split(text: str, starts: list[int], room: int) -> list[str]:
         ends.append(starts[first])
     pieces = [text[start:end].strip() for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
     return [piece for piece in pieces if piece]
+
+
+def _put_in_lower_case(rust: Any) -> None:
+    """Also in what is saved of it."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    rust.normalizer = Lowercase() if rust.normalizer is None else Sequence([Lowercase(), rust.normalizer])
 
 
 def _end_with(hf: Any, folder: Path) -> None:

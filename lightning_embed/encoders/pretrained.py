@@ -16,6 +16,13 @@ TASK_TYPES = ("STS", "PairClassification", "Classification", "MultilabelClassifi
 """mteb's types of tasks whose texts are neither queries nor documents; the name of a type can name a prompt."""
 
 
+BODY_FILES = [
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
+"""What sentence-transformers has named the settings of its Transformer module, by the backbone's family."""
+
+
 @dataclass(frozen=True)
 class FolderSettings:
     """What a sentence-transformers folder lays down; None or empty where it says nothing."""
@@ -25,6 +32,10 @@ class FolderSettings:
     max_length: int | None = None
     dim: int | None = None
     heads: HeadSettings = field(default_factory=HeadSettings)
+    lowercase: bool = False
+    """Whether texts are put into lower case first."""
+    pools_prompts: bool = True
+    """Whether the tokens of a prompt are pooled with the text's."""
 
 
 def locate(model: str) -> Path:
@@ -44,6 +55,11 @@ def locate(model: str) -> Path:
         if (folder / "router_config.json").is_file():
             raise UserError(
                 f"model '{model}': a sentence-transformers Router of several models, which `evaluate` alone reads; give one model's folder"
+            )
+        if (folder / "0_Transformer" / "config.json").is_file():
+            raise UserError(
+                f"model '{model}': a folder of sentence-transformers before 0.4, whose backbone is in 0_Transformer; save it again: "
+                "SentenceTransformer(folder).save(another)"
             )
         if not (folder / "config.json").is_file():
             raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
@@ -115,22 +131,44 @@ def read_settings(folder: Path) -> FolderSettings:
     modules = _json(folder / "modules.json", [])
     if not modules:
         return FolderSettings()
-    pooling = None
+    pooling, pools_prompts = None, True
     for module in modules:
         kind = module["type"].rsplit(".", 1)[-1]
         if kind == "Pooling":
-            pooling = _pooling(folder / module["path"] / "config.json")
+            settings = folder / module["path"] / "config.json"
+            pooling, pools_prompts = _pooling(settings), _json(settings, {}).get("include_prompt", True)
         elif kind not in {"Transformer", "Normalize", "Dense"}:
             raise UserError(
                 f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Dense, Normalize are)"
             )
     whole = _json(folder / "config_sentence_transformers.json", {})
+    if (
+        whole.get("similarity_fn_name") in ("dot", "dot_product")
+        and modules[-1]["type"].rsplit(".", 1)[-1] != "Normalize"
+    ):
+        raise UserError(
+            f"model folder {folder}: its vectors are compared by the dot product, and only cosine is supported; to use it as a model of "
+            "cosine similarity, set similarity_fn_name to cosine in its config_sentence_transformers.json"
+        )
+    body: dict[str, Any] = next((found for name in BODY_FILES if (found := _json(folder / name, {}))), {})
+    if "message" in body.get("modality_config", {}):
+        raise UserError(
+            f"model folder {folder}: sentence-transformers saved it to render each text through its chat template, which is not "
+            "supported; delete its chat template (chat_template.jinja), load it with sentence-transformers without modality_config, and "
+            "save it again"
+        )
     given = whole.get("prompts") or {}
     repeated = {name for name in TASK_TYPES if given.get(name) == given.get("document")}  # as an export has them
     prompts = {name: prompt for name, prompt in given.items() if prompt and name not in repeated}
-    length = _json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
-    length = length or _longest(folder)
-    return FolderSettings(pooling, prompts, length, whole.get("truncate_dim"), read_heads(folder, modules))
+    return FolderSettings(
+        pooling=pooling,
+        prompts=prompts,
+        max_length=body.get("max_seq_length") or _longest(folder),
+        dim=whole.get("truncate_dim"),
+        heads=read_heads(folder, modules),
+        lowercase=bool(body.get("do_lower_case")),
+        pools_prompts=pools_prompts,
+    )
 
 
 def _longest(folder: Path) -> int | None:

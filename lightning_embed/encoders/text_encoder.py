@@ -24,6 +24,7 @@ from lightning_embed.encoders.packing.proof import Packing, proves
 from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
 from lightning_embed.encoders.pretrained import locate, read_settings
 from lightning_embed.encoders.sizes import checked_dim, checked_length, width_of
+from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.described import Described, construction
@@ -108,8 +109,13 @@ class TextEncoder(Described, nn.Module):
         if export_rope_theta is not None:
             require_rotary(shape.config, model, "export_rope_theta")
         prompts = stored.prompts if prompts is None else prompts
+        if any(prompts.values()) and not stored.pools_prompts:
+            raise UserError(
+                f"{what}its pooling leaves out the tokens of prompts (include_prompt: false), which is not supported; prompts: {{}} does "
+                "without prompts"
+            )
         length = checked_length(shape, max_length or stored.max_length, model)
-        self.tokenizer = TextTokenizer(folder, prompts, length, end_token=self.pooling == "last_token")
+        self.tokenizer = TextTokenizer(folder, prompts, length, self.pooling == "last_token", stored.lowercase)
         self.head_settings = stored.heads
         self.build_heads(width_of(shape))
         self.dim = checked_dim(self.width, dim, model) or stored.dim or self.width

@@ -140,14 +140,18 @@ _LOAD = """
 import json, sys
 import numpy as np
 from sentence_transformers import SentenceTransformer
-folder, result, *tasks = sys.argv[1:]
+folder, result, *names = sys.argv[1:]
+tasks = list(dict.fromkeys(name.split(" ", 1)[0] for name in names))
 model = SentenceTransformer(folder, device="cpu")
 for task in tasks:
     model.load_adapter(f"{folder}/adapters/{task}", adapter_name=task)
 texts, found = json.load(sys.stdin), {}
 for task in reversed(tasks):
     model.set_adapter(task)
-    found |= {f"{task} query": model.encode_query(texts), f"{task} document": model.encode_document(texts)}
+    encode = {"query": model.encode_query, "document": model.encode_document}
+    for role in [name.split(" ", 1)[1] for name in names if name.startswith(task + " ")]:
+        own = encode.get(role) or (lambda texts: model.encode(texts, prompt_name=role))
+        found[f"{task} {role}"] = own(texts)
 np.savez(result, **found)
 """
 
@@ -158,12 +162,12 @@ def verify_tasks(folder: Path, texts: Sequence[str], expected: Mapping[str, np.n
     Args:
         folder: What `export_tasks` wrote.
         texts: n texts.
-        expected: `TASK query` and `TASK document` -> (n, D) unit vectors.
+        expected: `TASK ROLE` -> (n, D) unit vectors.
 
     Raises:
         UserError: If it does not load, or some text's vector differs (cosine ≤ 0.9999).
     """
-    return run_new(_LOAD, folder, texts, expected, sorted({name.split(" ")[0] for name in expected}))
+    return run_new(_LOAD, folder, texts, expected, list(expected))
 
 
 def usage_of_tasks(name: str, tasks: Sequence[str]) -> list[str]:

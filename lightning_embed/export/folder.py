@@ -1,5 +1,6 @@
 """Writes an encoder as a sentence-transformers folder of stock modules, and proves that it gives the same vectors."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from lightning_embed.encoders.copies import as_exported, gathered, merged, proje
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
+from lightning_embed.export.older_readers import write_for_older_readers
 from lightning_embed.heads import Projection
 from lightning_embed.heads.dense import ACTIVATIONS, Dense, Normalize, first_entries
 from lightning_embed.utils.activity import activity
@@ -23,6 +25,8 @@ from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.quiet import quiet
 
 POOLING = {"last_token": "lasttoken", "mean": "mean", "cls": "cls"}
+ROLES = ("query", "document")
+"""What every folder has a prompt for, if an empty one."""
 LEAST_COSINE = 0.9999
 LENGTH_ERROR = 1e-3
 """How far the length of an exported vector may be from 1."""
@@ -45,9 +49,8 @@ def export_encoder(encoder: TextEncoder, folder: str | Path, dense: Projection |
     encoder, folder = as_exported(unsharded), Path(folder)
     if dense is not None:
         encoder = projected(encoder, dense.weight, dense.bias)
-    prompts = {role: encoder.tokenizer.prompts.get(role, "") for role in ("query", "document")}
     with saved(folder) as (made, plain):
-        save_modules(stock_modules(encoder, plain), prompts, made)
+        save_modules(stock_modules(encoder, plain), encoder.tokenizer.prompts, made)
 
 
 @contextmanager
@@ -82,7 +85,9 @@ def stock_modules(encoder: TextEncoder, plain: Path) -> list[nn.Module]:
 
     backbone: Any = merged(encoder).backbone
     backbone.save_pretrained(plain)
-    encoder.tokenizer.hf.save_pretrained(str(plain))
+    tokenizer = copy.copy(encoder.tokenizer.hf)
+    tokenizer.chat_template = None  # with one, sentence-transformers takes every text for a message, and renders it
+    tokenizer.save_pretrained(str(plain))
     body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
     heads = [*encoder.heads]
     if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
@@ -91,20 +96,22 @@ def stock_modules(encoder: TextEncoder, plain: Path) -> list[nn.Module]:
     return [*modules, Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
 
 
-def save_modules(modules: list[nn.Module], prompts: dict[str, str], folder: Path) -> None:
+def save_modules(modules: list[nn.Module], prompts: Mapping[str, str], folder: Path) -> None:
     """Saves a sentence-transformers model.
 
     Args:
         modules: Its modules.
-        prompts: Text before a `query` and a `document`.
+        prompts: Text before a text, by role: `query`, `document` and any other.
         folder: Where.
     """
     from sentence_transformers import SentenceTransformer
 
+    prompts = dict.fromkeys(ROLES, "") | dict(prompts)
     if prompts["document"]:  # for mteb, which gives other texts none; in training they have the document's
-        prompts = prompts | dict.fromkeys(TASK_TYPES, prompts["document"])
+        prompts = dict.fromkeys(TASK_TYPES, prompts["document"]) | prompts
     model = SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu")
     model.save(str(folder), create_model_card=False)
+    write_for_older_readers(folder)
 
 
 def _module(head: nn.Module, vectors: str = "sentence_embedding") -> Any:
@@ -125,9 +132,10 @@ _LOAD = """
 import json, sys
 import numpy as np
 from sentence_transformers import SentenceTransformer
-model = SentenceTransformer(sys.argv[1], device="cpu")
-texts = json.load(sys.stdin)
-np.savez(sys.argv[2], query=model.encode_query(texts), document=model.encode_document(texts))
+folder, result, *names = sys.argv[1:]
+model = SentenceTransformer(folder, device="cpu")
+texts, encode = json.load(sys.stdin), {"query": model.encode_query, "document": model.encode_document}
+np.savez(result, **{n: encode[n](texts) if n in encode else model.encode(texts, prompt_name=n) for n in names})
 """
 
 
@@ -163,8 +171,17 @@ def verify_export(encoder: TextEncoder, folder: str | Path, texts: Sequence[str]
     """
     encoder = as_exported(encoder)
     with activity("checking the exported model in a new process"):
-        expected = {role: encoder.encode(texts, role).numpy() for role in ("query", "document")}
-        return verify_folder(Path(folder), texts, expected)
+        return verify_folder(Path(folder), texts, expected_vectors(encoder, texts))
+
+
+def expected_vectors(encoder: TextEncoder, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Role -> (n, D) unit vectors that an exported folder must give: of queries, of documents, and under each other prompt.
+
+    Args:
+        encoder: What is exported.
+        texts: n texts.
+    """
+    return {role: encoder.encode(texts, role).numpy() for role in dict.fromkeys([*ROLES, *encoder.tokenizer.prompts])}
 
 
 def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.ndarray]) -> float:
@@ -173,12 +190,12 @@ def verify_folder(folder: Path, texts: Sequence[str], expected: Mapping[str, np.
     Args:
         folder: The exported model.
         texts: n texts.
-        expected: `query` and `document` -> (n, D) unit vectors.
+        expected: Role -> (n, D) unit vectors, as `expected_vectors` gives them.
 
     Raises:
         UserError: If the folder does not load, or some text's vector differs (cosine ≤ 0.9999, or length not 1).
     """
-    return run_new(_LOAD, folder, texts, expected)
+    return run_new(_LOAD, folder, texts, expected, list(expected))
 
 
 def run_new(

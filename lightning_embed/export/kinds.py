@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
-
 from lightning_embed.encoders.copies import as_exported, merged
 from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export import adapters, onnx
-from lightning_embed.export.folder import export_encoder, verify_folder
+from lightning_embed.export.folder import expected_vectors, export_encoder, verify_folder
 from lightning_embed.export.model_card import model_card
 from lightning_embed.export.students import Student
 from lightning_embed.export.teacher_space import in_teacher_space, nearness_line
 from lightning_embed.utils.configs import arguments_of
 
-ROLES = ("query", "document")
 Space = Literal["student", "teacher"]
 
 
@@ -89,7 +86,7 @@ class Model:
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares with the vectors of the checkpoint, in which the adapter is not merged."""
-        wanted = {role: expected(self.encoder, texts, role) for role in ROLES}
+        wanted = expected_vectors(self.encoder, texts)
         least = verify_folder(folder, texts, wanted)
         facts = [_proved("it gave the vectors of the checkpoint", texts, least)]
         if self.graphs:
@@ -132,7 +129,7 @@ class AdapterAlone:
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares with the vectors of the checkpoint."""
-        least = verify_folder(folder, texts, {role: expected(self.encoder, texts, role) for role in ROLES})
+        least = verify_folder(folder, texts, expected_vectors(self.encoder, texts))
         size = f"The adapter alone, {folder_bytes(folder) / 1e6:.1f} MB; its base is read from {self.encoder.model}."
         return Proof(least, [_proved("it gave the vectors of the checkpoint", texts, least), size])
 
@@ -159,7 +156,9 @@ class Tasks:
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares each task's vectors with those of its checkpoint."""
         wanted = {
-            f"{t} {role}": expected(encoder, texts, role) for t, encoder in self.encoders.items() for role in ROLES
+            f"{task} {role}": vectors
+            for task, encoder in self.encoders.items()
+            for role, vectors in expected_vectors(encoder, texts).items()
         }
         least = adapters.verify_tasks(folder, texts, wanted)
         what = f"each of the adapters {', '.join(self.encoders)} gave the vectors of its checkpoint"
@@ -171,18 +170,6 @@ class Tasks:
         return model_card(first, name, {}, None, facts, adapters.usage_of_tasks(name, list(self.encoders)))
 
 
-def expected(encoder: TextEncoder, texts: Sequence[str], role: str) -> np.ndarray:
-    """(n, D) unit vectors that the exported folder must give.
-
-    Args:
-        encoder: What is exported.
-        texts: n texts.
-        role: `query` or `document`.
-    """
-    found: np.ndarray = encoder.encode(texts, role).numpy()
-    return found
-
-
 def _cut(encoder: TextEncoder, dim: int | None) -> TextEncoder:
     if dim is not None and not 1 <= dim <= encoder.dim:
         raise UserError(f"dim: the student has {encoder.dim} dims, so give 1 to {encoder.dim}, got {dim}")
@@ -192,6 +179,6 @@ def _cut(encoder: TextEncoder, dim: int | None) -> TextEncoder:
 
 def _proved(what: str, texts: Sequence[str], least: float) -> str:
     return (
-        f"Loaded by sentence-transformers in a new process, {what} on {len(texts)} texts as queries and as documents: "
+        f"Loaded by sentence-transformers in a new process, {what} on {len(texts)} texts under each prompt: "
         f"least cosine {least:.6f}."
     )

@@ -167,7 +167,8 @@ def test_an_export_that_differs_is_an_error_and_leaves_nothing(
 ) -> None:
     from lightning_embed.export import kinds
 
-    monkeypatch.setattr(kinds, "expected", lambda encoder, texts, *_: np.ones((len(texts), 32)) / 32**0.5)
+    wrong = {"query": np.ones((len(TEXTS), 32)) / 32**0.5}
+    monkeypatch.setattr(kinds, "expected_vectors", lambda encoder, texts: wrong)
     said = refused(tmp_path, capsys, trained, tmp_path / "new/out")
     assert (
         "the exported model's vectors differ" in said and "nothing was left behind" in said and ".partial" not in said
