@@ -42,6 +42,11 @@ class Job:
     packing: str = "auto"
 
     @property
+    def texts(self) -> str:
+        """How long they are."""
+        return f"texts of 8 to {self.longest} tokens, median {self.median}"
+
+    @property
     def pairs(self) -> int:
         """Rows to write."""
         return max(self.rows, self.batch * (self.steps + 1))
@@ -241,7 +246,7 @@ def ratio(job: Job, aim: str) -> Ratio:
     speed = statistics.median(turn["tokens"] / turn["seconds"] for turn in mine[1:])
     memory = mine[-1]["mb"] / max(1.0, other[-1]["mb"])
     told = f"{speed:,.0f} tokens/s, {mine[-1]['mb']:,.0f} MB"
-    work = f"{job.work}, B = {job.batch}" + (f", chunks of {job.chunk}" if job.chunk else "")
+    work = f"{job.work}, B = {job.batch}" + (f", chunks of {job.chunk}" if job.chunk else "") + f"; {job.texts}"
     return Ratio(work, paired_ratio(*counted), None if job.work == TEACHER else memory, told, aim)
 
 
@@ -259,6 +264,10 @@ def jobs(quick: bool) -> dict[str, tuple[Job, str]]:
         "store": (Job(TEACHER, 16 // share, **small), "6"),
         "infonce": (Job(INFONCE, 128 // share, longest=256, steps=2, median=32 if quick else 64), "6 at 0.25"),
         "gradcache": (cached, "5 at 0.33"),
+        # what most people train on: questions, sentences and short paragraphs
+        "short_infonce": (Job(INFONCE, 64 // share, longest=64, median=32, steps=6), "1.5"),
+        "shorter_infonce": (Job(INFONCE, 64 // share, longest=32, median=16, steps=6), "1.5"),
+        "short_distillation": (Job(DISTIL, 64 // share, longest=64, median=32, steps=6), "1.5"),
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_embed.batch import TokenBatch, Tokens
 from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.retrieval import Retrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
 from tests.cli.test_fit import config, run
 from tests.toys import toy_pairs
@@ -79,20 +79,20 @@ def batch(source: str, task: str, **given: Any) -> TokenBatch:
 
 def test_the_task_chooses_the_metric_where_the_columns_are_there() -> None:
     labels, scores = {"anchor": torch.tensor([0, 1])}, {"positive": torch.tensor([0.0, 1.0])}
-    assert type(metric_for(batch("a", "retrieval", score=scores))) is PairRetrieval
+    assert type(metric_for(batch("a", "retrieval", score=scores))) is Retrieval
     assert type(metric_for(batch("a", "text-matching", score=scores))) is PairSimilarity
-    assert type(metric_for(batch("a", "text-matching"))) is PairRetrieval
+    assert type(metric_for(batch("a", "text-matching"))) is Retrieval
     assert type(metric_for(batch("a", "classification", label=labels))) is NearestLabel
     assert type(metric_for(batch("a", "clustering", label=labels))) is LabelClusters
-    assert type(metric_for(batch("a", "clustering"))) is PairRetrieval
+    assert type(metric_for(batch("a", "clustering"))) is Retrieval
 
 
 def test_sources_are_scored_apart_and_then_averaged() -> None:
     found = BySource()
     keys = torch.tensor([1, 2])
     one, other = (
-        batch("one", "retrieval", keys={"positive": keys}),
-        batch("other", "retrieval", keys={"positive": keys}),
+        batch("one", "retrieval", keys={"anchor": keys, "positive": keys}),
+        batch("other", "retrieval", keys={"anchor": keys, "positive": keys}),
     )
     good, bad = (
         {"anchor": torch.eye(2), "positive": torch.eye(2)},

@@ -11,7 +11,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, quantize, truncate
 from lightning_embed.evaluation.metrics.ranking import retrieval_scores
-from lightning_embed.evaluation.metrics.retrieval import PairRetrieval
+from lightning_embed.evaluation.metrics.retrieval import Retrieval
 
 
 def data(rows: int = 60, dim: int = 32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -27,8 +27,9 @@ def grid_of(
     dims: list[int],
     precisions: Any = PRECISIONS,
 ) -> list[GridRow]:
-    metric = PairRetrieval()
-    metric.update(queries, documents[relevant], relevant)
+    metric = Retrieval()
+    ones = torch.ones(len(queries), 1)
+    metric.update(queries, torch.arange(len(queries)), relevant, ones, documents[relevant], relevant)
     return metric.grid(dims, precisions)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_embed import EmbeddingDataModule, Source
 from lightning_embed.batch import TokenBatch, Tokens
-from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
+from lightning_embed.evaluation.metrics.retrieval import Retrieval
 from tests.cli.test_fit import config, run
 from tests.evaluation.test_evaluate import cells, evaluate, lines, words
 from tests.forks import run_ranks
@@ -114,11 +114,11 @@ def vectors() -> tuple[Tensor, Tensor]:
     ), documents
 
 
-def filled(share: slice = slice(None)) -> JudgedRetrieval:
+def filled(share: slice = slice(None)) -> Retrieval:
     """The metric with some of the judgements, and some of the documents that have none."""
     queries, documents = vectors()
     tokens = Tokens(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
-    metric = JudgedRetrieval(METRICS)
+    metric = Retrieval(METRICS)
     judged = [(q, d, grade) for q, ds in QRELS.items() for d, grade in ds.items()]
     random.Random(0).shuffle(judged)
     for q, d, grade in judged[share]:
@@ -170,7 +170,7 @@ def test_two_ranks_score_as_one(tmp_path: Path) -> None:
 
 
 def test_equal_vectors_score_what_chance_would() -> None:
-    metric, keys = JudgedRetrieval(("recall@1",)), torch.arange(20)
+    metric, keys = Retrieval(("recall@1",)), torch.arange(20)
     ones = torch.ones(20, 4)
     metric.update(ones[:1], keys[:1], keys[:1], ones[:1, :1], ones, keys)
     assert metric.compute() == {"recall@1": pytest.approx(1 / 20)}

@@ -108,6 +108,7 @@ def check_errors(project: Path, findings: list[Finding]) -> None:
     assert {one.line for one in errors} == expected
 
 
+@pytest.mark.slow
 def test_mypy_finds_the_mistakes_of_a_strict_user_and_knows_every_public_name(project: Path) -> None:
     findings = by_mypy(project)
     check_errors(project, findings)

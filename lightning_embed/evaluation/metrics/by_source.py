@@ -10,9 +10,8 @@ from torch import Tensor
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
-from lightning_embed.evaluation.metrics.judged import JudgedRetrieval
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
-from lightning_embed.evaluation.metrics.retrieval import METRICS, PairRetrieval
+from lightning_embed.evaluation.metrics.retrieval import METRICS, Retrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
 from lightning_embed.evaluation.metrics.teacher_cosine import Projected, TeacherCosine
 
@@ -25,7 +24,7 @@ Encode = Callable[[TokenBatch, list[str]], Mapping[str, Tensor]]
 
 
 def metric_for(batch: TokenBatch, projection: Projected | None = None) -> HeldOutMetric:
-    """The metric of a source by its task: retrieval, of pairs or in a judged corpus, Spearman's correlation of scored pairs, or labels;
+    """The metric of a source by its task: retrieval, Spearman's correlation of scored pairs, or labels;
     of texts alone, their cosine with the teacher's vectors.
 
     Args:
@@ -38,7 +37,7 @@ def metric_for(batch: TokenBatch, projection: Projected | None = None) -> HeldOu
         return LabelClusters() if batch.task == "clustering" else NearestLabel()
     if POSITIVE not in batch.student:
         return TeacherCosine(projection)
-    return PairRetrieval() if batch.grade is None else JudgedRetrieval()
+    return Retrieval()
 
 
 class BySource:
