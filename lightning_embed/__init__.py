@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lightning_embed.checkpoints import CheckpointFiles, average_checkpoints
     from lightning_embed.datamodules import EmbeddingDataModule, PythonDocs, Source
     from lightning_embed.doctor import examine
-    from lightning_embed.encoders import Adapter, FrozenEncoder, StoredTeacher, TextEncoder
+    from lightning_embed.encoders import Adapter, FrozenEncoder, StaticEncoder, StoredTeacher, TextEncoder
     from lightning_embed.errors import UserError
     from lightning_embed.evaluation import HeldOutMetric, evaluate
     from lightning_embed.export import export_encoder, export_model
@@ -73,7 +73,7 @@ else:
             "checkpoints": ["CheckpointFiles", "average_checkpoints"],
             "datamodules": ["EmbeddingDataModule", "PythonDocs", "Source"],
             "doctor": ["examine"],
-            "encoders": ["Adapter", "FrozenEncoder", "StoredTeacher", "TextEncoder"],
+            "encoders": ["Adapter", "FrozenEncoder", "StaticEncoder", "StoredTeacher", "TextEncoder"],
             "errors": ["UserError"],
             "evaluation": ["HeldOutMetric", "evaluate"],
             "export": ["export_encoder", "export_model"],
@@ -134,6 +134,7 @@ __all__ = [
     "ScoreDistillation",
     "Source",
     "Stage",
+    "StaticEncoder",
     "StepProgress",
     "StoredTeacher",
     "TaskGrid",

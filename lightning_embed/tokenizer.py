@@ -17,24 +17,25 @@ class TextTokenizer:
     It calls the Rust tokenizer in batches, which is several times as fast as through transformers' wrapper.
 
     Args:
-        folder: A model folder with a tokenizer.
+        folder: A model folder with a tokenizer, or a tokenizer.json alone.
         prompts: Text put before each text, by role (`query`, `document`).
         max_length: Tokens, special ones included, after which a text is cut.
         end_token: Whether each text must end with the end-of-sequence token (last-token pooling); it is added to the tokenizer's own
             template, so that an exported tokenizer adds it too.
         lowercase: Whether to put texts into lower case first, whatever the tokenizer does by itself.
+        special_tokens: Whether the tokenizer's own special tokens stand around each text; a static model has none.
     """
 
     def __init__(
-        self, folder: Path, prompts: dict[str, str], max_length: int | None, end_token: bool, lowercase: bool = False
+        self,
+        folder: Path,
+        prompts: dict[str, str],
+        max_length: int | None,
+        end_token: bool,
+        lowercase: bool = False,
+        special_tokens: bool = True,
     ) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            hf: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = first_line(error)
-            raise UserError(f"model folder {folder}: its tokenizer could not be loaded ({reason})") from None
+        hf = _read(folder)
         if not getattr(hf, "is_fast", False):
             raise UserError(f"model folder {folder}: a fast tokenizer (tokenizer.json) is needed")
         hf.padding_side = "right"
@@ -47,6 +48,8 @@ class TextTokenizer:
         self.hf, self.folder, self.prompts = hf, folder, dict(prompts)
         self.max_length = max_length if max_length is not None else min(int(hf.model_max_length), 1_000_000)
         self._rust = hf.backend_tokenizer
+        if not special_tokens:
+            self._rust.post_processor = None
         self._rust.no_padding()
         self._cut_at(self.max_length)
 
@@ -76,6 +79,18 @@ class TextTokenizer:
     def pad_id(self) -> int:
         """Id of the padding token; its positions are masked."""
         return int(self.hf.pad_token_id or 0)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the greatest id of a token."""
+        return 1 + max(self._rust.get_vocab(with_added_tokens=True).values())
+
+    def around(self) -> tuple[list[int], list[int]]:
+        """Ids of the special tokens that come before a text, and of those that come after it."""
+        encoded = self._rust.encode("a")
+        places = [place for place, special in enumerate(encoded.special_tokens_mask) if not special]
+        first, last = (places[0], places[-1]) if places else (len(encoded.ids), len(encoded.ids))
+        return encoded.ids[:first], encoded.ids[last + 1 :]
 
     def _cut_at(self, max_length: int) -> None:
         self._cut = max_length
@@ -141,6 +156,19 @@ class TextTokenizer:
         finally:
             self._cut_at(self._cut)
         return [text] if len(spans) <= room else _split(text, [start for start, _ in spans], room)
+
+
+def _read(folder: Path) -> Any:
+    """transformers' tokenizer of a folder, or of a tokenizer.json alone."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        if folder.is_file():
+            return PreTrainedTokenizerFast(tokenizer_file=str(folder))
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the Rust tokenizer raises bare exceptions
+        reason = first_line(error)
+        raise UserError(f"model folder {folder}: its tokenizer could not be loaded ({reason})") from None
 
 
 def _before_word(text: str, place: int) -> bool:

@@ -17,7 +17,7 @@ CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 """The dotted path of a class."""
 CONFIGS = (".yaml", ".yml", ".json")
 """Endings of files that hold the settings of a part."""
-ENCODERS = ("TextEncoder", "FrozenEncoder", "StoredTeacher")
+ENCODERS = ("TextEncoder", "StaticEncoder", "FrozenEncoder", "StoredTeacher")
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def size_of(backbone: nn.Module, on_gpu: bool = False) -> Size:
         gated=gated,
         dropout=any(isinstance(rate, int | float) and rate > 0 for rate in rates),
         fused=fused,
-        layer=max(layers),
+        layer=max(layers, default=0),
     )
 
 

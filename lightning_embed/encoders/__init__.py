@@ -2,7 +2,8 @@
 
 from lightning_embed.encoders.backbone import BackboneSettings
 from lightning_embed.encoders.lora import Adapter
+from lightning_embed.encoders.static_encoder import StaticEncoder
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 
-__all__ = ["Adapter", "BackboneSettings", "FrozenEncoder", "StoredTeacher", "TextEncoder"]
+__all__ = ["Adapter", "BackboneSettings", "FrozenEncoder", "StaticEncoder", "StoredTeacher", "TextEncoder"]

@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_embed.compat.transformers import attention_of, remake_rotary, rotary_modules
 from lightning_embed.encoders.pretrained import require_weights
+from lightning_embed.encoders.token_table import TokenTable, load_table, outline_table
 from lightning_embed.errors import UserError, first_line, in_one_line
 from lightning_embed.utils.quiet import quiet
 
@@ -36,10 +37,12 @@ class BackboneSettings:
     """transformers' attention implementation; None: its default."""
     dropout: float | None = None
     """Probability of every dropout; None: the model's own."""
+    table: Path | None = None
+    """The folder of a static model's table; None: a transformers model."""
 
 
 def load_backbone(settings: BackboneSettings) -> nn.Module:
-    """A transformers `AutoModel`, ready to give hidden states.
+    """A transformers `AutoModel`, or a static model's table, ready to give hidden states.
 
     Args:
         settings: Which one.
@@ -50,6 +53,8 @@ def load_backbone(settings: BackboneSettings) -> nn.Module:
     from transformers import AutoModel
 
     model, folder, dtype = settings.model, settings.folder, DTYPES[settings.dtype]
+    if settings.table is not None:
+        return load_table(model, settings.table, dtype, settings.random_init)
     config = _config(settings)
     options: dict[str, Any] = {"attn_implementation": settings.attention} if settings.attention else {}
     if settings.random_init:
@@ -83,6 +88,9 @@ def outline_backbone(settings: BackboneSettings) -> nn.Module:
     from transformers import AutoModel
 
     model, folder = settings.model, settings.folder
+    if settings.table is not None:
+        with torch.device("meta"):
+            return TokenTable(*outline_table(model, settings.table))
     config = _config(settings)
     require_weights(model, folder)
     for file in sorted(folder.glob("*.safetensors")):

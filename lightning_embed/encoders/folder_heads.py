@@ -59,9 +59,10 @@ def read_heads(folder: Path, modules: Sequence[Mapping[str, Any]]) -> HeadSettin
     dense = [place for place, kind in enumerate(kinds) if kind == "Dense"]
     if not dense:
         return HeadSettings()
-    if "Pooling" not in kinds:
+    pools = [place for place, kind in enumerate(kinds) if kind in ("Pooling", "StaticEmbedding")]
+    if not pools:
         raise UserError(f"model folder {folder}: it has a module Dense and no Pooling, which a vector per text needs")
-    pooling = kinds.index("Pooling")
+    pooling = pools[0]
     tokens = [_read_dense(folder / modules[place]["path"], TOKENS) for place in dense if place < pooling]
     texts: list[Head] = []
     for place in range(pooling + 1, dense[-1] + 1):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from lightning_embed.encoders.folder_heads import HeadSettings, read_heads
 from lightning_embed.errors import UserError, first_line
 
 PIP = "pip:"
+STATIC = "StaticEmbedding"
+"""sentence-transformers' module for a table of tokens and the mean."""
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
 """What is fetched of a hub repository: never code, never pickled weights."""
 TASK_TYPES = ("STS", "PairClassification", "Classification", "MultilabelClassification", "Clustering", "Summarization")
@@ -36,6 +39,8 @@ class FolderSettings:
     """Whether texts are put into lower case first."""
     pools_prompts: bool = True
     """Whether the tokens of a prompt are pooled with the text's."""
+    table: Path | None = None
+    """The folder of a static model's table and tokenizer; None: a transformers model."""
 
 
 def locate(model: str) -> Path:
@@ -61,12 +66,37 @@ def locate(model: str) -> Path:
                 f"model '{model}': a folder of sentence-transformers before 0.4, whose backbone is in 0_Transformer; save it again: "
                 "SentenceTransformer(folder).save(another)"
             )
-        if not (folder / "config.json").is_file():
-            raise UserError(f"model '{model}': the folder has no config.json; give the folder of a transformers model")
+        if not is_model_folder(folder):
+            raise UserError(
+                f"model '{model}': the folder has no config.json; give the folder of a transformers or a static model"
+            )
         return folder
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise UserError(f"model '{model}': no such folder; give a folder, a Hugging Face id or pip:PACKAGE")
     return _from_hub(model)
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a transformers model or a static one, which needs no config.json.
+
+    Args:
+        folder: Any folder.
+    """
+    return (folder / "config.json").is_file() or any(kind_of(m) == STATIC for m in _listed(folder))
+
+
+def kind_of(module: Mapping[str, Any]) -> str:
+    """The class of a module in modules.json, without where it is imported from.
+
+    Args:
+        module: Its entry.
+    """
+    return str(module["type"]).rpartition(".")[2]
+
+
+def _listed(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _json(folder / "modules.json", [])
+    return found
 
 
 def _in_package(name: str) -> Path:
@@ -128,18 +158,20 @@ def read_settings(folder: Path) -> FolderSettings:
     Raises:
         UserError: If it has modules that would be lost, such as another pooling than last token, mean or cls.
     """
-    modules = _json(folder / "modules.json", [])
+    modules = _listed(folder)
     if not modules:
         return FolderSettings()
-    pooling, pools_prompts = None, True
+    pooling, pools_prompts, table = None, True, None
     for module in modules:
-        kind = module["type"].rsplit(".", 1)[-1]
-        if kind == "Pooling":
+        kind = kind_of(module)
+        if kind == STATIC:
+            pooling, table = "mean", folder / module["path"]
+        elif kind == "Pooling":
             settings = folder / module["path"] / "config.json"
             pooling, pools_prompts = _pooling(settings), _json(settings, {}).get("include_prompt", True)
         elif kind not in {"Transformer", "Normalize", "Dense"}:
             raise UserError(
-                f"model folder {folder}: its module {kind} is not supported (Transformer, Pooling, Dense, Normalize are)"
+                f"model folder {folder}: its module {kind} is not supported (Transformer, StaticEmbedding, Pooling, Dense, Normalize are)"
             )
     whole = _json(folder / "config_sentence_transformers.json", {})
     if (
@@ -163,12 +195,19 @@ def read_settings(folder: Path) -> FolderSettings:
     return FolderSettings(
         pooling=pooling,
         prompts=prompts,
-        max_length=body.get("max_seq_length") or _longest(folder),
+        max_length=body.get("max_seq_length") or (_longest(folder) if table is None else _cut_at(table)),
         dim=whole.get("truncate_dim"),
         heads=read_heads(folder, modules),
         lowercase=bool(body.get("do_lower_case")),
         pools_prompts=pools_prompts,
+        table=table,
     )
+
+
+def _cut_at(table: Path) -> int | None:
+    """Where the tokenizer of a static model cuts."""
+    length = (_json(table / "tokenizer.json", {}).get("truncation") or {}).get("max_length")
+    return int(length) if length else None
 
 
 def _longest(folder: Path) -> int | None:

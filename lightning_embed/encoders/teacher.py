@@ -170,8 +170,8 @@ class FrozenEncoder(TextEncoder):
             return None
         own, heads = type(self).pool, heads_identity(self.head_settings)
         identity = {
-            "weights": weights_hash(self.folder),
-            "config": config_hash(self.folder),
+            "weights": weights_hash(self.table or self.folder),
+            "config": config_hash(self.folder) if self.table is None else "static",
             "tokenizer": self.tokenizer.fingerprint(),
             "pooling": self.pooling if own is TextEncoder.pool else f"{own.__module__}.{own.__qualname__}",
             "dim": self.dim,

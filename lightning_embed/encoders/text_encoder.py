@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_ide
 from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
 from lightning_embed.encoders.packing.proof import Packing, proves
 from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
-from lightning_embed.encoders.pretrained import locate, read_settings
+from lightning_embed.encoders.pretrained import FolderSettings, locate, read_settings
 from lightning_embed.encoders.sizes import checked_dim, checked_length, width_of
+from lightning_embed.encoders.token_table import TokenTable, check_tokens, refuse_settings
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
 from lightning_embed.tokenizer import TextTokenizer
@@ -38,8 +40,8 @@ class TextEncoder(Described, nn.Module):
     most or all of the padding's cost.
 
     Args:
-        model: A folder (transformers or sentence-transformers), `pip:NAME` (a model that the Python package NAME carries) or a
-            Hugging Face id.
+        model: A folder (transformers or sentence-transformers, static models too), `pip:NAME` (a model that the Python package NAME
+            carries) or a Hugging Face id.
         pooling: `last_token`, `mean` or `cls`; None: what the folder says, else `mean`.
         prompts: Text before each text, by role: {query: "Query: ", document: "Document: "}; None: what the folder says, else none.
         max_length: Tokens after which a text is cut; None: what the folder says, else the backbone's most.
@@ -99,8 +101,17 @@ class TextEncoder(Described, nn.Module):
         check_number(what + "dropout", dropout, least=0, below=1, optional=True)
         check_number(what + "max_tokens", max_tokens, least=1, whole=True)
         folder = locate(model)
-        stored = read_settings(folder)
-        self.model, self.folder = model, folder
+        stored = self.folder_settings(folder)
+        if stored.table is not None:
+            given: dict[str, object] = {"pooling": pooling not in (None, "mean"), "packing": packing != "auto"}
+            given |= {"layers": layers, "rope_theta": rope_theta, "attention": attention, "dropout": dropout}
+            given |= {
+                "checkpoint_layers": checkpoint_layers,
+                "export_rope_theta": export_rope_theta,
+                "adapter": adapter,
+            }
+            refuse_settings(model, given)
+        self.model, self.folder, self.table = model, folder, stored.table
         self.pooling: Pooling = pooling or stored.pooling or "mean"  # type: ignore[assignment]
         self.layers, self.rope_theta, self.random_init, self.dtype = layers, rope_theta, random_init, dtype
         self.attention, self.dropout = attention, dropout
@@ -115,7 +126,12 @@ class TextEncoder(Described, nn.Module):
                 "without prompts"
             )
         length = checked_length(shape, max_length or stored.max_length, model)
-        self.tokenizer = TextTokenizer(folder, prompts, length, self.pooling == "last_token", stored.lowercase)
+        static = isinstance(shape, TokenTable)
+        words = folder if self.table is None else self.table / "tokenizer.json"
+        last = self.pooling == "last_token"
+        self.tokenizer = TextTokenizer(words, prompts, length, last, stored.lowercase, special_tokens=not static)
+        if static:
+            check_tokens(model, shape, self.tokenizer)
         self.head_settings = stored.heads
         self.build_heads(width_of(shape))
         self.dim = checked_dim(self.width, dim, model) or stored.dim or self.width
@@ -137,7 +153,16 @@ class TextEncoder(Described, nn.Module):
             dtype=self.dtype,
             attention=self.attention,
             dropout=self.dropout,
+            table=self.table,
         )
+
+    def folder_settings(self, folder: Path) -> FolderSettings:
+        """What the model's folder lays down; the constructor calls it once.
+
+        Args:
+            folder: The model's folder.
+        """
+        return read_settings(folder)
 
     def load_backbone(self) -> nn.Module:
         """The backbone with its weights; override it for a backbone that transformers' `AutoModel` does not build.
@@ -256,6 +281,8 @@ class TextEncoder(Described, nn.Module):
 
     def _packs(self) -> bool:
         """Whether texts are packed here, in the type that is now computed in; the proof runs once for each."""
+        if isinstance(self.backbone, TokenTable):
+            return True  # its tokens see nothing of each other, and each forward more would cost a gradient of the whole table
         device = self.device
         if self.packing == "off" or (self.packing == "auto" and not has_kernel(self.backbone, device)):
             return False

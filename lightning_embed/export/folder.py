@@ -16,6 +16,7 @@ from torch import nn
 from lightning_embed.encoders.copies import as_exported, gathered, merged, projected
 from lightning_embed.encoders.pretrained import TASK_TYPES
 from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.encoders.token_table import TokenTable
 from lightning_embed.errors import UserError
 from lightning_embed.export.older_readers import write_for_older_readers
 from lightning_embed.heads import Projection
@@ -81,19 +82,25 @@ def stock_modules(encoder: TextEncoder, plain: Path) -> list[nn.Module]:
         encoder: As it is exported, whole.
         plain: An empty folder, where backbone and tokenizer are written on the way.
     """
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+    from tokenizers import Tokenizer
 
-    backbone: Any = merged(encoder).backbone
-    backbone.save_pretrained(plain)
-    tokenizer = copy.copy(encoder.tokenizer.hf)
-    tokenizer.chat_template = None  # with one, sentence-transformers takes every text for a message, and renders it
-    tokenizer.save_pretrained(str(plain))
-    body = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
     heads = [*encoder.heads]
     if encoder.dim < encoder.width:  # truncate_dim would cut after Normalize, and leave vectors shorter than 1
         heads.append(first_entries(encoder.width, encoder.dim))
-    modules = [body, *(_module(head, "token_embeddings") for head in encoder.token_heads)]
-    return [*modules, Pooling(encoder.pooled, POOLING[encoder.pooling]), *map(_module, [*heads, Normalize()])]
+    backbone: Any = merged(encoder).backbone
+    if isinstance(backbone, TokenTable):
+        rust = Tokenizer.from_str(encoder.tokenizer.identity[0])
+        body: list[nn.Module] = [StaticEmbedding(rust, backbone.embedding.weight.detach().cpu())]
+    else:
+        backbone.save_pretrained(plain)
+        tokenizer = copy.copy(encoder.tokenizer.hf)
+        tokenizer.chat_template = None  # with one, sentence-transformers takes every text for a message, and renders it
+        tokenizer.save_pretrained(str(plain))
+        transformer = Transformer(str(plain), max_seq_length=encoder.tokenizer.max_length)
+        token_heads = (_module(head, "token_embeddings") for head in encoder.token_heads)
+        body = [transformer, *token_heads, Pooling(encoder.pooled, POOLING[encoder.pooling])]
+    return [*body, *map(_module, [*heads, Normalize()])]
 
 
 def save_modules(modules: list[nn.Module], prompts: Mapping[str, str], folder: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.checkpoints.student import is_checkpoint, load_student, run_settings
+from lightning_embed.encoders.pretrained import is_model_folder
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 
@@ -34,10 +35,10 @@ def read_student(path: Path, config: Path | None) -> Student:
     Raises:
         UserError: There is nothing to read, or it does not fit together.
     """
-    if path.is_dir() and (path / "config.json").is_file():
+    if path.is_dir() and is_model_folder(path):
         return Student(TextEncoder(str(path)).eval())
     if not is_checkpoint(path):
-        raise UserError(f"{path}: neither a checkpoint nor a model's folder with a config.json")
+        raise UserError(f"{path}: neither a checkpoint nor a model's folder")
     home = path.resolve().parent
     run_folder = home.parent if home.name == "checkpoints" else home
     return Student(load_student(path, config), run_settings(path, config), run_folder, path, config)

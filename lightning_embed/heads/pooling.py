@@ -15,7 +15,7 @@ def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
 
     Args:
         hidden: (B, T, D) the backbone's last hidden state; rows are padded on the right.
-        lengths: (B,) real tokens of each row, ≥ 1, on the device of `hidden`.
+        lengths: (B,) real tokens of each row, on the device of `hidden`; a row of none, as a static model may have, gets the mean 0.
         pooling: `last_token`, `mean` or `cls`.
 
     Returns:
@@ -27,7 +27,7 @@ def pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
     real = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]
     total = (hidden.float() * real[..., None]).sum(dim=1)  # bfloat16 would lose the small terms of a long sum
-    return (total / lengths[:, None]).to(hidden.dtype)
+    return (total / lengths.clamp(min=1)[:, None]).to(hidden.dtype)
 
 
 def pool_packed(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
@@ -35,7 +35,7 @@ def pool_packed(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
 
     Args:
         hidden: (T, D) the backbone's last hidden state.
-        lengths: (n,) tokens of each text, ≥ 1, T in all.
+        lengths: (n,) tokens of each text, T in all.
         pooling: `last_token`, `mean` or `cls`.
 
     Returns:
@@ -49,7 +49,7 @@ def pool_packed(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
         return hidden[ends - 1]
     owner = torch.repeat_interleave(lengths, output_size=len(hidden))
     total = hidden.new_zeros(len(lengths), hidden.shape[1], dtype=torch.float32).index_add(0, owner, hidden.float())
-    return (total / lengths[:, None]).to(hidden.dtype)
+    return (total / lengths.clamp(min=1)[:, None]).to(hidden.dtype)
 
 
 def normalize(vectors: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_embed.compat.transformers import mask_as_is
 from lightning_embed.encoders.backbone import first_position
 from lightning_embed.encoders.packing.attention import use_packed_attention
+from lightning_embed.encoders.token_table import TokenTable
 
 
 def plan_rows(lengths: Sequence[int], max_tokens: int) -> list[slice]:
@@ -48,11 +49,13 @@ def run_packed(backbone: nn.Module, ids: Tensor, lengths: Tensor) -> Tensor:
     Args:
         backbone: A transformers model without a cache.
         ids: (T,) their tokens, one text after the other.
-        lengths: (n,) tokens of each text, ≥ 1, on the CPU.
+        lengths: (n,) tokens of each text, ≥ 1 unless it is a table, on the CPU.
 
     Returns:
         (T, D).
     """
+    if isinstance(backbone, TokenTable):
+        return backbone(ids[None]).last_hidden_state[0]
     use_packed_attention(backbone)
     ends = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32).to(ids.device, non_blocking=True)
     longest = int(lengths.max())
