@@ -139,6 +139,18 @@ def test_texts_without_tokens_have_the_zero_vector_and_a_finite_gradient(teacher
         assert found.shape == (len(texts), 48) and found.isfinite().all() and gradient.isfinite().all()
 
 
+def test_a_batch_is_one_forward_whose_gradient_is_that_of_single_texts(teacher: Path) -> None:
+    encoder, calls = StaticEncoder(str(teacher)), []
+    encoder.backbone.register_forward_hook(lambda *_: calls.append(1))
+    texts = [" ".join(f"w{i * j % 190}" for j in range(i)) for i in (30, 0, 3, 17, 1)]
+    table, gradients = encoder.backbone.embedding.weight, []
+    for parts in ([texts], [[text] for text in texts]):
+        loss = sum(encoder(encoder.tokenizer(part)[0]).pow(3).sum() for part in parts)
+        gradients.append(torch.autograd.grad(loss, table)[0])
+    assert len(calls) == 1 + len(texts)
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
 def test_a_static_student_learns_its_teacher_and_its_export_in_the_teachers_space_is_read_by_everyone(
     job: dict[str, Any], teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
