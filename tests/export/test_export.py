@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,3 +215,31 @@ def test_onnx_graphs_give_the_vectors(trained: Path, tmp_path: Path, capsys: pyt
     folder = export(tmp_path, trained, tmp_path / "out", "--onnx", "true")
     assert (folder / "onnx/model.onnx").is_file() and (folder / "onnx/model_int8.onnx").is_file()
     assert "onnx/model.onnx, run by onnxruntime in a new process: least cosine 1.0" in capsys.readouterr().out
+
+
+def test_an_older_export_stays_whole_where_the_new_one_differs(
+    exported: tuple[Path, str],
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from lightning_embed.checkpoints.student import load_student
+    from lightning_embed.export import folder as exporting
+    from lightning_embed.export import kinds
+    from lightning_embed.export.of_run import export_run
+
+    model = shutil.copytree(exported[0], tmp_path / "model")
+    before = contents(model)
+    wrong = {"query": np.ones((len(TEXTS), 32)) / 32**0.5}
+    for module in (kinds, exporting):
+        monkeypatch.setattr(module, "expected_vectors", lambda encoder, texts: wrong)
+    refused(tmp_path, capsys, trained, model, "--overwrite", "true")
+    assert contents(model) == before
+    found = export_run(load_student(trained), None, tmp_path, TEXTS)
+    assert found.folder == "" and found.failed.endswith("model/ is as an earlier export left it")
+    assert contents(model) == before and [path.name for path in tmp_path.glob(".*")] == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
