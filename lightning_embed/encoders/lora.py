@@ -28,6 +28,8 @@ NAME = "default"
 """peft's name of a model's only adapter."""
 ADAPTERS_FOLDER = "adapters"
 """Folder, within an exported model's, of one peft folder for each task."""
+BASE_WEIGHTS = "base_weights"
+"""Where adapter_model.safetensors notes hashes of the weights of its base."""
 
 
 @dataclass

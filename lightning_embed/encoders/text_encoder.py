@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_ide
 from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
 from lightning_embed.encoders.packing.proof import Packing, proves
 from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
-from lightning_embed.encoders.pretrained import locate, read_settings
+from lightning_embed.encoders.pretrained import PIP, locate, read_settings
 from lightning_embed.encoders.sizes import checked_dim, checked_length, width_of
 from lightning_embed.errors import UserError
 from lightning_embed.heads import Pooling, normalize, pool, pool_packed
@@ -206,6 +207,11 @@ class TextEncoder(Described, nn.Module):
     def settings(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data, those of a subclass included: what a checkpoint rebuilds it from."""
         return construction(self).settings
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its model is a folder or package of this machine, rather than one of a hub."""
+        return self.model.startswith(PIP) or Path(self.model).expanduser().is_dir()
 
     @property
     def parameter_count(self) -> int:

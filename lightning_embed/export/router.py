@@ -11,6 +11,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.of_run import teacher_of
 from lightning_embed.export.folder import expected_vectors, save_modules, saved, stock_modules, verify_folder
 from lightning_embed.export.kinds import Model, Proof, Space
+from lightning_embed.export.model_card import public_name
 from lightning_embed.export.students import Student
 
 OF_RUN = "teacher"
@@ -51,10 +52,11 @@ class Asymmetric(Model):
         wanted = {role: vectors for role, vectors in expected_vectors(self.documents, texts).items() if role != "query"}
         wanted["query"] = self.encoder.encode(texts, "query").numpy()
         least = verify_folder(folder, texts, wanted)
+        other = public_name(self.documents.model)
         facts = [
-            f"Queries are embedded by the student, documents by `{self.documents.model}` ({folder_bytes(folder) / 1e6:.1f} MB together).",
+            f"Queries are embedded by the student, documents by `{other}` ({folder_bytes(folder) / 1e6:.1f} MB together).",
             f"Loaded by sentence-transformers in a new process, it gave the vectors of the checkpoint for {len(texts)} queries and "
-            f"those of `{self.documents.model}` for as many documents: least cosine {least:.6f}.",
+            f"those of `{other}` for as many documents: least cosine {least:.6f}.",
         ]
         return Proof(least, facts + self.nearness())
 

@@ -34,7 +34,7 @@ def test_the_student_embeds_queries_and_the_teacher_documents(routed: Path, trai
     assert model.encode_query(TEXTS) == pytest.approx(queries, abs=1e-5)
     assert model.encode_document(TEXTS) == pytest.approx(documents, abs=1e-5)
     card = (routed / "README.md").read_text()
-    assert f"documents by `{teacher}`" in card and "that the run held out: mean cosine" in card
+    assert f"documents by `{teacher.name}`" in card and "that the run held out: mean cosine" in card
 
 
 def test_evaluate_reads_it_as_the_pair_that_it_is(routed: Path, trained: Path, teacher: Path, tmp_path: Path) -> None:
