@@ -95,6 +95,7 @@ class Model:
             facts += [
                 f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
             ]
+            facts += onnx.limits(self.merged)
         return Proof(least, facts + self.nearness())
 
     def nearness(self) -> list[str]:

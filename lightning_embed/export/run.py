@@ -45,7 +45,7 @@ def export_model(
         documents: What embeds documents, in a folder whose queries the student embeds (sentence-transformers' Router): `teacher`, the
             run's own, or a model of the same space. None: the student embeds both.
         dense: The old name of `space: teacher`.
-        onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.
+        onnx: Whether to write onnx/model.onnx and onnx/model_quantized.onnx (int8) too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
         overwrite: Whether a model that is there already is replaced.
         config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
