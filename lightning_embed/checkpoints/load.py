@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
+from lightning_embed.checkpoints.places import found_from_here
 from lightning_embed.checkpoints.rebuild import (
     arguments_of_config,
     import_class,
@@ -43,7 +44,8 @@ def load_arguments(
         if own is None:
             return _from_config(cls, loaded, checkpoint, config, changed)
         import_modules_of_run(own["model"], find_config(checkpoint))
-        kind, arguments = _class_of(cls, own["model"]["class_path"]), own["model"]["init_args"]
+        kind = _class_of(cls, own["model"]["class_path"])
+        arguments = found_from_here(own["model"]["init_args"], own)
         missing = {n: what for n, what in own["missing"]["model"].items() if n and n.partition(".")[0] not in changed}
         require_all(missing, checkpoint, f"give it: {cls.__name__}.load_from_checkpoint(..., {{}}=...)")
         adapted = ADAPTER in loaded

@@ -6,10 +6,12 @@
         "model": {"class_path": ..., "init_args": {"student": ..., "losses": ..., "teacher": ..., ...}},
         "missing": {"student": {}, "model": {"optimizer": "a function"}},
         "precision": "32-true",
+        "folder": "/home/me/project",
     }
 
 `version` is the package's. `model` has the form of that section in a config.yaml. `missing` names the arguments of either that are not
-plain data: whoever loads the checkpoint has to give them again. `precision` is what the run was trained in.
+plain data: whoever loads the checkpoint has to give them again. `precision` is what the run was trained in, `folder` the folder
+that it was started in, which relative paths are read from.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import torch
 
 from lightning_embed.checkpoints.integrity import require_whole
+from lightning_embed.checkpoints.places import FOLDER
 from lightning_embed.errors import UserError
 from lightning_embed.utils.described import construction
 from lightning_embed.utils.differences import differences
@@ -49,7 +52,7 @@ def write_settings(module: Any, checkpoint: dict[str, Any]) -> None:
                 )
     settings = {part: made.settings for part, made in parts.items()}
     missing = {part: made.missing for part, made in parts.items()}
-    checkpoint[KEY] = {"version": __version__, **settings, "missing": missing}
+    checkpoint[KEY] = {"version": __version__, **settings, "missing": missing, FOLDER: str(Path.cwd())}
 
 
 def precision_of(checkpoint: Path) -> str:

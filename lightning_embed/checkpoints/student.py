@@ -10,6 +10,7 @@ import torch
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
 from lightning_embed.checkpoints.adapters import check_base, with_base
 from lightning_embed.checkpoints.integrity import require_whole
+from lightning_embed.checkpoints.places import found_from_here
 from lightning_embed.checkpoints.rebuild import import_modules_of_run, rebuild, without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
 from lightning_embed.errors import UserError, in_one_line, user_error
@@ -171,7 +172,7 @@ def _from_settings(checkpoint: Path, own: Any, untrained: dict[str, Any]) -> Tex
     require_all(own["missing"]["student"], checkpoint, "give the run's configuration with --config_of_checkpoint")
     import_modules_of_run(own["student"], find_config(checkpoint))
     try:
-        student = rebuild(own["student"], untrained)
+        student = rebuild(found_from_here(own["student"], own), untrained)
     except UserError as error:
         raise UserError(f"{checkpoint}: the student cannot be rebuilt: {error}") from None
     if not isinstance(student, TextEncoder):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lightning_embed.checkpoints.adapters import KEY as ADAPTER
+from lightning_embed.checkpoints.places import found_from_here
 from lightning_embed.checkpoints.rebuild import import_modules_of_run, require_known_classes, without_weights
 from lightning_embed.checkpoints.settings import KEY, read_without_weights, require_all
 from lightning_embed.checkpoints.student import find_config
@@ -85,7 +86,8 @@ def _model(checkpoint: Path, options: Iterable[str]) -> dict[str, Any]:
     """The `model` of a checkpoint, else of its run's configuration, as far as it is not for `fit` alone."""
     content = read_without_weights(checkpoint)
     if KEY in content:
-        model, missing = content[KEY]["model"], content[KEY]["missing"]["model"]
+        model = found_from_here(content[KEY]["model"], content[KEY])
+        missing = content[KEY]["missing"]["model"]
         import_modules_of_run(model, find_config(checkpoint))
         require_known_classes(model)  # a configuration may name others, and the user answers for it
         require_all(

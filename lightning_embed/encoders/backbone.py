@@ -68,6 +68,7 @@ def load_backbone(settings: BackboneSettings) -> nn.Module:
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"model '{model}': its weights could not be loaded ({first_line(error)})") from None
+    require_texts_alone(backbone, model)
     if settings.layers is not None:
         backbone = pick_layers(backbone, settings.layers, model)
     if getattr(backbone, "pooler", None) is not None:
@@ -101,7 +102,29 @@ def outline_backbone(settings: BackboneSettings) -> nn.Module:
             raise UserError(f"model '{model}': {file} could not be read ({error}); fetch or save it again") from None
     with torch.device("meta"):
         backbone = AutoModel.from_config(config, dtype=DTYPES[settings.dtype])
+        require_texts_alone(backbone, model)
         return backbone if settings.layers is None else pick_layers(backbone, settings.layers, model)
+
+
+def require_texts_alone(backbone: nn.Module, model: str) -> None:
+    """Raises `UserError` for an encoder-decoder that needs another input than a text (T5's decoder; BART's shifts the text by itself).
+
+    Args:
+        backbone: A transformers model.
+        model: What the user wrote, for messages.
+    """
+    config: Any = backbone.config
+    if not getattr(config, "is_encoder_decoder", False):
+        return
+    ids = torch.ones(1, 2, dtype=torch.long, device=next(backbone.parameters()).device)
+    try:
+        with torch.no_grad():
+            backbone(input_ids=ids, attention_mask=ids)
+    except ValueError:
+        raise UserError(
+            f"model '{model}': {config.model_type} is an encoder-decoder, whose decoder needs an input of its own; give a model that is an "
+            "encoder or a decoder alone"
+        ) from None
 
 
 def _config(settings: BackboneSettings) -> Any:
@@ -192,7 +215,10 @@ def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
     for name, module in backbone.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, module
-    raise UserError(f"{type(backbone).__name__}: no list of {count} layers was found in it")
+    raise UserError(
+        f"{type(backbone).__name__}: its {count} layers are not modules of their own in one list (ALBERT's share their weights), as "
+        "adapters, `layers` and sharding need them"
+    )
 
 
 def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Module:
@@ -212,12 +238,18 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     if not layers or any(not 0 <= i < len(found) for i in layers):
         raise UserError(f"model '{model}': layers must be indices from 0 to {len(found) - 1}, got {list(layers)}")
     config = type(backbone.config).from_dict(backbone.config.to_dict())  # type: ignore[union-attr, operator]
-    config.num_hidden_layers = len(layers)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[i] for i in layers]
     # not .to(dtype), which would round the rotary frequencies too
     dtype, attention = next(backbone.parameters()).dtype, attention_of(backbone)
-    small: nn.Module = AutoModel.from_config(config, dtype=dtype, attn_implementation=attention)
+    try:
+        config.num_hidden_layers = len(layers)
+        for name_of_list in ("layer_types", "attention_window"):  # one entry a layer
+            if isinstance(entries := getattr(config, name_of_list, None), list):
+                setattr(config, name_of_list, [entries[i] for i in layers])
+        small: nn.Module = AutoModel.from_config(config, dtype=dtype, attn_implementation=attention)
+    except (AssertionError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"model '{model}': layers: {config.model_type} cannot be built of {len(layers)} of its layers ({first_line(error, 150)})"
+        ) from None
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith(f"{name}.")}
     for new, old in enumerate(layers):
         state.update({f"{name}.{new}.{key}": value for key, value in found[old].state_dict().items()})
@@ -227,35 +259,3 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
         reason = in_one_line(error)
         raise UserError(f"model '{model}': layers {list(layers)} do not fit in their new places ({reason})") from None
     return small
-
-
-def learned_positions(backbone: nn.Module) -> nn.Embedding | None:
-    """The table of learned position embeddings; None for rotary positions.
-
-    Args:
-        backbone: A transformers model.
-    """
-    for name, module in backbone.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module
-    return None
-
-
-def first_position(backbone: nn.Module) -> int:
-    """The number of a text's first position: 0, or one past the padding's where positions are learned (RoBERTa).
-
-    Args:
-        backbone: A transformers model.
-    """
-    table = learned_positions(backbone)
-    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
-
-
-def position_limit(backbone: nn.Module) -> int | None:
-    """The most tokens that learned position embeddings can number; None for rotary positions.
-
-    Args:
-        backbone: A transformers model.
-    """
-    table = learned_positions(backbone)
-    return None if table is None else table.num_embeddings - first_position(backbone)

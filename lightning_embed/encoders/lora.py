@@ -19,7 +19,7 @@ from torch import nn
 from lightning_embed.compat.peft import ADAPTER_WEIGHT, bypassed
 from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.encoders.folder_heads import HeadSettings, heads_identity
-from lightning_embed.errors import UserError
+from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.hashing import weights_hash
 from lightning_embed.utils.numbers import check_number
@@ -28,6 +28,8 @@ NAME = "default"
 """peft's name of a model's only adapter."""
 ADAPTERS_FOLDER = "adapters"
 """Folder, within an exported model's, of one peft folder for each task."""
+BASE_WEIGHTS = "base_weights"
+"""Where adapter_model.safetensors notes hashes of the weights of its base."""
 
 
 @dataclass
@@ -73,11 +75,16 @@ def attach(backbone: nn.Module, adapter: Adapter, model: str) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     known = linear_maps(backbone)
+    if not known:
+        raise UserError(
+            f"model '{model}': adapter: {type(backbone).__name__} has no torch.nn.Linear in its layers (GPT-2's are Conv1D); an adapter "
+            "goes on those alone, so train the whole student"
+        )
     targets = known if adapter.targets is None else list(adapter.targets)
     unknown = [t for t in targets if not any(f".{name}".endswith(f".{t}") for name in known)]
-    if unknown or not targets:
+    if unknown:
         raise UserError(
-            f"model '{model}': adapter: targets: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}"
+            f"model '{model}': adapter: targets: expected some of {', '.join(known)}, got {', '.join(unknown)}"
         )
     config = LoraConfig(
         r=adapter.rank,
@@ -88,7 +95,10 @@ def attach(backbone: nn.Module, adapter: Adapter, model: str) -> None:
         bias="none",
         task_type="FEATURE_EXTRACTION",
     )
-    inject_adapter_in_model(config, backbone, adapter_name=NAME)
+    try:
+        inject_adapter_in_model(config, backbone, adapter_name=NAME)
+    except ValueError as error:  # Mamba's kernels go past its layers' forward
+        raise UserError(f"model '{model}': adapter: peft cannot adapt it ({first_line(error, 200)})") from None
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(is_adapters(name))
         if is_adapters(name):

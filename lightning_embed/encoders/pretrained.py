@@ -174,12 +174,10 @@ def read_settings(folder: Path) -> FolderSettings:
                 f"model folder {folder}: its module {kind} is not supported (Transformer, StaticEmbedding, Pooling, Dense, Normalize are)"
             )
     whole = _json(folder / "config_sentence_transformers.json", {})
-    if (
-        whole.get("similarity_fn_name") in ("dot", "dot_product")
-        and modules[-1]["type"].rsplit(".", 1)[-1] != "Normalize"
-    ):
+    similarity = whole.get("similarity_fn_name") or "cosine"
+    if similarity != "cosine" and modules[-1]["type"].rsplit(".", 1)[-1] != "Normalize":
         raise UserError(
-            f"model folder {folder}: its vectors are compared by the dot product, and only cosine is supported; to use it as a model of "
+            f"model folder {folder}: its vectors are compared by {similarity}, and only cosine is supported; to use it as a model of "
             "cosine similarity, set similarity_fn_name to cosine in its config_sentence_transformers.json"
         )
     body: dict[str, Any] = next((found for name in BODY_FILES if (found := _json(folder / name, {}))), {})
@@ -191,7 +189,11 @@ def read_settings(folder: Path) -> FolderSettings:
         )
     given = whole.get("prompts") or {}
     repeated = {name for name in TASK_TYPES if given.get(name) == given.get("document")}  # as an export has them
-    prompts = {name: prompt for name, prompt in given.items() if prompt and name not in repeated}
+    prompts = {
+        name: prompt
+        for name, prompt in given.items()
+        if name not in repeated and (prompt or name not in ("query", "document"))
+    }
     return FolderSettings(
         pooling=pooling,
         prompts=prompts,

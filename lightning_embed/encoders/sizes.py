@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from lightning_embed.encoders.backbone import position_limit
+from lightning_embed.encoders.positions import default_length, position_limit
 from lightning_embed.errors import UserError
 
 
@@ -31,8 +31,8 @@ def checked_dim(width: int, dim: int | None, model: str) -> int | None:
     return dim
 
 
-def checked_length(backbone: nn.Module, wanted: int | None, model: str) -> int:
-    """Tokens after which a text is cut: those wanted, else the most that the backbone has positions for.
+def checked_length(backbone: nn.Module, wanted: int | None, model: str) -> int | None:
+    """Tokens after which a text is cut: those wanted, else the most that the backbone has positions for, if it says so.
 
     Args:
         backbone: A transformers model.
@@ -45,4 +45,4 @@ def checked_length(backbone: nn.Module, wanted: int | None, model: str) -> int:
     limit = position_limit(backbone)
     if wanted and limit is not None and wanted > limit:
         raise UserError(f"model '{model}': max_length {wanted} is more than the {limit} positions that it has")
-    return int(wanted or limit or backbone.config.max_position_embeddings)  # type: ignore[union-attr, arg-type]
+    return wanted or default_length(backbone)

@@ -23,7 +23,7 @@ from lightning_embed.encoders.lora import Adapter, adapter_off, attach, base_ide
 from lightning_embed.encoders.packing.attention import compute_dtype, has_kernel
 from lightning_embed.encoders.packing.proof import Packing, proves
 from lightning_embed.encoders.packing.rows import plan_rows, positions, run_packed
-from lightning_embed.encoders.pretrained import FolderSettings, locate, read_settings
+from lightning_embed.encoders.pretrained import PIP, FolderSettings, locate, read_settings
 from lightning_embed.encoders.sizes import checked_dim, checked_length, width_of
 from lightning_embed.encoders.token_table import TokenTable, check_tokens, refuse_settings
 from lightning_embed.errors import UserError
@@ -231,6 +231,11 @@ class TextEncoder(Described, nn.Module):
     def settings(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data, those of a subclass included: what a checkpoint rebuilds it from."""
         return construction(self).settings
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its model is a folder or package of this machine, rather than one of a hub."""
+        return self.model.startswith(PIP) or Path(self.model).expanduser().is_dir()
 
     @property
     def parameter_count(self) -> int:

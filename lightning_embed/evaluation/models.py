@@ -14,11 +14,11 @@ import torch
 
 from lightning_embed.checkpoints.student import config_in_use, is_checkpoint, load_student
 from lightning_embed.compat.sentence_transformers import inner_model, set_inner_model
-from lightning_embed.encoders.lora import ADAPTERS_FOLDER
+from lightning_embed.encoders.lora import ADAPTERS_FOLDER, BASE_WEIGHTS
 from lightning_embed.encoders.pretrained import PIP, folder_bytes, locate
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.evaluation.routes import is_routed, normalizes, require_routes
-from lightning_embed.utils.hashing import contents_hash
+from lightning_embed.utils.hashing import contents_hash, weights_hash
 from lightning_embed.utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
     if not Path(base).is_dir():
         _announce(base)
     home = Path(base) if Path(base).is_dir() else locate(base)
+    _check_base(folder, home)
     if (folder / "modules.json").is_file():
         model = _sentence_transformer(str(folder), folder, device)
     else:
@@ -228,6 +229,23 @@ def _adapter(name: str, folder: Path, device: str, batch_size: int) -> Evaluated
         _merge(model, folder, base)
     size = folder_bytes(folder)
     return from_sentence_transformer(model, name, contents_hash([folder, home]), batch_size, size)
+
+
+def _check_base(folder: Path, base: Path) -> None:
+    """Raises `UserError` unless an adapter was trained on these weights; only those that `export` wrote note which they are."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
+            noted = (weights.metadata() or {}).get(BASE_WEIGHTS, "").split()
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"adapter '{folder}': its weights could not be read ({first_line(error)})") from None
+    found = weights_hash(base)
+    if noted and found not in noted:
+        raise UserError(
+            f"adapter '{folder}': it was trained on other weights ({noted[0][:8]}) than those of {base} ({found[:8]}); name its base in "
+            "base_model_name_or_path of adapter_config.json"
+        )
 
 
 def _merge(model: SentenceTransformer, folder: Path, base: str) -> None:

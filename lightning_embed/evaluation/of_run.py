@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.checkpoints.places import found_from_here
 from lightning_embed.checkpoints.rebuild import rebuild
 from lightning_embed.checkpoints.settings import KEY, read_without_weights
 from lightning_embed.checkpoints.student import run_settings
@@ -38,7 +39,7 @@ def teacher_of(checkpoint: Path, config: Path | None = None) -> Teacher | None:
     if settings is None:
         return None
     try:
-        made = rebuild(settings) if own is not None else _parsed(Teacher, settings)
+        made = rebuild(found_from_here(settings, own)) if own is not None else _parsed(Teacher, settings)
     except UserError as error:
         raise UserError(f"the run's teacher cannot be rebuilt: {error}") from None
     if not isinstance(made, FrozenEncoder | StoredTeacher | TextEncoder):

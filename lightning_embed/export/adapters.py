@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +17,21 @@ import numpy as np
 from lightning_embed.checkpoints.student import load_student
 from lightning_embed.compat.peft import FILE_PREFIX, adapter_config
 from lightning_embed.encoders.copies import merged, without_adapter
-from lightning_embed.encoders.lora import ADAPTERS_FOLDER, NAME, is_adapters
-from lightning_embed.encoders.pretrained import PIP
+from lightning_embed.encoders.lora import ADAPTERS_FOLDER, BASE_WEIGHTS, NAME, is_adapters
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export.folder import export_encoder, run_new
+from lightning_embed.utils.hashing import weights_hash
 
 
-def write_peft(encoder: TextEncoder, folder: Path, base: str) -> None:
+def write_peft(encoder: TextEncoder, folder: Path, base: str, hashes: Iterable[str]) -> None:
     """Writes an adapter as peft does: adapter_config.json and adapter_model.safetensors.
 
     Args:
         encoder: An encoder with an adapter.
         folder: Where.
         base: The folder or Hugging Face id of the model that it belongs on.
+        hashes: `weights_hash` of that model, as it is found in any place; kept with the weights, for `evaluate` to check.
     """
     from safetensors.torch import save_file
 
@@ -41,10 +46,20 @@ def write_peft(encoder: TextEncoder, folder: Path, base: str) -> None:
         for name, value in backbone.state_dict().items()
         if is_adapters(name)
     }
-    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    metadata = {"format": "pt", BASE_WEIGHTS: " ".join(hashes)}
+    save_file(weights, folder / "adapter_model.safetensors", metadata=metadata)
 
 
-def export_adapter(encoder: TextEncoder, folder: Path) -> None:
+def reads_base_as_is(encoder: TextEncoder) -> bool:
+    """Whether an adapter's base is the whole model of its folder, as any reader loads it: all its layers, its own θ.
+
+    Args:
+        encoder: An encoder with an adapter.
+    """
+    return encoder.layers is None and encoder.rope_theta is None and encoder.base is not None
+
+
+def export_adapter(encoder: TextEncoder, folder: Path, base: str | None = None) -> None:
     """Writes an adapter without its base, which a reader finds by the name in adapter_config.json.
 
     peft puts it on that base, and sentence-transformers, to which the folder also tells pooling, prompts and length, does so by itself.
@@ -52,13 +67,14 @@ def export_adapter(encoder: TextEncoder, folder: Path) -> None:
     Args:
         encoder: The student.
         folder: Where; it must not be there yet.
+        base: What the folder calls the base; None: the name that it is read by here.
 
     Raises:
         UserError: It has no adapter, or its base is not as its folder has it.
     """
     if encoder.adapter is None:
         raise UserError("adapter: the student has none; leave --adapter out")
-    if encoder.layers is not None or encoder.rope_theta is not None or encoder.base is None:
+    if not reads_base_as_is(encoder) or encoder.base is None:
         raise UserError(
             "adapter: the student read its base with other layers, rope_theta or random weights, which a peft folder cannot say; "
             "export the merged model (leave --adapter out)"
@@ -66,17 +82,32 @@ def export_adapter(encoder: TextEncoder, folder: Path) -> None:
     export_encoder(merged(encoder), folder)
     for file in [folder / "config.json", *folder.glob("model*.safetensors*")]:
         file.unlink()
-    write_peft(encoder, folder, base_name(encoder))
+    write_peft(encoder, folder, base or base_name(encoder), [encoder.base["weights"]])
 
 
 def base_name(encoder: TextEncoder) -> str:
-    """What others find an encoder's model by: its Hugging Face id, or the folder that it is in.
+    """What an encoder's model is found by on this machine: its Hugging Face id, or the folder that it is in.
 
     Args:
         encoder: Any encoder.
     """
-    local = encoder.model.startswith(PIP) or Path(encoder.model).expanduser().is_dir()
-    return str(encoder.folder.resolve()) if local else encoder.model
+    return str(encoder.folder.resolve()) if encoder.is_local else encoder.model
+
+
+@contextmanager
+def on_local_base(encoder: TextEncoder, folder: Path) -> Iterator[Path]:
+    """A copy of an adapter's folder whose base is named as this machine finds it.
+
+    Args:
+        encoder: What was exported.
+        folder: What `export_adapter` wrote.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(shutil.copytree(folder, Path(scratch) / "adapter"))
+        config = made / "adapter_config.json"
+        content = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": base_name(encoder)}
+        config.write_text(json.dumps(content), "utf-8")
+        yield made
 
 
 def load_tasks(checkpoints: Sequence[str], config: Path | None = None) -> dict[str, TextEncoder]:
@@ -123,17 +154,20 @@ def _alike(encoder: TextEncoder) -> tuple[Any, ...]:
     return (base, encoder.rope_theta, encoder.dtype, *read)
 
 
-def export_tasks(tasks: Mapping[str, TextEncoder], folder: Path) -> None:
+def export_tasks(tasks: Mapping[str, TextEncoder], folder: Path, base: str) -> None:
     """Writes the base once, as a sentence-transformers folder, and each task's adapter under `adapters/TASK`.
 
     Args:
         tasks: Task -> student, as `load_tasks` gives them.
         folder: Where; it must not be there yet.
+        base: What the adapters call their base, which is this folder's model.
     """
     first = next(iter(tasks.values()))
     export_encoder(without_adapter(first), folder)
+    hashes = [weights_hash(folder)]
+    hashes += [first.base["weights"]] if reads_base_as_is(first) and first.base else []
     for task, encoder in tasks.items():
-        write_peft(encoder, folder / ADAPTERS_FOLDER / task, base_name(encoder))
+        write_peft(encoder, folder / ADAPTERS_FOLDER / task, base, hashes)
 
 
 _LOAD = """

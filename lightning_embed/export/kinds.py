@@ -12,10 +12,11 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export import adapters, onnx
 from lightning_embed.export.folder import expected_vectors, export_encoder, verify_folder
-from lightning_embed.export.model_card import model_card
+from lightning_embed.export.model_card import model_card, public_name
 from lightning_embed.export.students import Student
 from lightning_embed.export.teacher_space import in_teacher_space, nearness_line
 from lightning_embed.utils.configs import arguments_of
+from lightning_embed.utils.notes import note
 
 Space = Literal["student", "teacher"]
 
@@ -94,6 +95,7 @@ class Model:
             facts += [
                 f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
             ]
+            facts += onnx.limits(self.merged)
         return Proof(least, facts + self.nearness())
 
     def nearness(self) -> list[str]:
@@ -104,7 +106,7 @@ class Model:
         """With the run's settings and scores."""
         if self.space == "teacher":
             of = arguments_of(arguments_of(self.student.config.get("model")).get("teacher"))
-            named = of.get("model") or of.get("name") or "the run's teacher"
+            named = public_name(of.get("model") or of.get("name") or "the run's teacher")
             facts = [
                 f"Its vectors are in the space of its teacher, `{named}`: compare them with the teacher's own.",
                 *facts,
@@ -118,24 +120,38 @@ class AdapterAlone:
     Args:
         student: What is exported; its `export_rope_theta` is left out, for a peft folder has no θ.
         dim: Entries kept of each vector; None: the student's.
+        base: What the folder calls the base; None: the name that it is read by here.
     """
 
-    def __init__(self, student: Student, dim: int | None) -> None:
-        self.student, self.encoder = student, _cut(student.encoder, dim)
+    def __init__(self, student: Student, dim: int | None, base: str | None) -> None:
+        self.student, self.encoder, self.base = student, _cut(student.encoder, dim), base
 
     def write(self, folder: Path) -> None:
         """Writes a peft folder, which sentence-transformers reads too."""
-        adapters.export_adapter(self.encoder, folder)
+        adapters.export_adapter(self.encoder, folder, self.base)
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
-        """Compares with the vectors of the checkpoint."""
-        least = verify_folder(folder, texts, expected_vectors(self.encoder, texts))
-        size = f"The adapter alone, {folder_bytes(folder) / 1e6:.1f} MB; its base is read from {self.encoder.model}."
+        """Compares with the vectors of the checkpoint, on the base as it is here."""
+        with adapters.on_local_base(self.encoder, folder) as made:
+            least = verify_folder(made, texts, expected_vectors(self.encoder, texts))
+        if self.base is None and self.encoder.is_local:
+            note(
+                "adapter_config.json names the base by its path on this machine; before you publish the adapter, export it with --base "
+                "and the name that others will find its base by"
+            )
+        size = f"The adapter alone, {folder_bytes(folder) / 1e6:.1f} MB; its base is `{self.base_name}`."
         return Proof(least, [_proved("it gave the vectors of the checkpoint", texts, least), size])
+
+    @property
+    def base_name(self) -> str:
+        """What readers of the card call the base."""
+        return self.base or public_name(self.encoder.model)
 
     def card(self, name: str, facts: list[str]) -> str:
         """With the run's settings and scores."""
-        return model_card(self.encoder, name, self.student.config, self.student.run_folder, facts)
+        return model_card(
+            self.encoder, name, self.student.config, self.student.run_folder, facts, adapter_on=self.base_name
+        )
 
 
 class Tasks:
@@ -144,14 +160,16 @@ class Tasks:
     Args:
         students: Task -> student, as `adapters.load_tasks` gives them.
         dim: Entries kept of each vector; None: the students'.
+        base: What the adapters call the model that they are beside.
     """
 
-    def __init__(self, students: dict[str, TextEncoder], dim: int | None) -> None:
+    def __init__(self, students: dict[str, TextEncoder], dim: int | None, base: str) -> None:
+        self.base = base
         self.encoders = {task: _cut(as_exported(encoder), dim) for task, encoder in students.items()}
 
     def write(self, folder: Path) -> None:
         """Writes the base as a sentence-transformers folder, and each adapter in a folder within it."""
-        adapters.export_tasks(self.encoders, folder)
+        adapters.export_tasks(self.encoders, folder, self.base)
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares each task's vectors with those of its checkpoint."""

@@ -19,6 +19,7 @@ def model_card(
     run: Path | None,
     facts: list[str],
     usage: Sequence[str] = (),
+    adapter_on: str | None = None,
 ) -> str:
     """A model card: what it is, how to use it, what it learnt from, how it scored; the licence is left to the owner.
 
@@ -29,11 +30,17 @@ def model_card(
         run: The run's folder, whose report.json tells scores; None where there is none.
         facts: Sentences about the export, such as how exactly it was reproduced.
         usage: Lines that tell more of how to use it.
+        adapter_on: The name of its base, if it is an adapter alone; None: a whole model.
     """
     from lightning_embed.evaluation.reports.run_report import usage_lines
 
     model = arguments_of(config.get("model"))
-    lines = [*_front_matter(encoder), f"# {name}", ""]
+    lines = [*_front_matter(encoder, adapter_on), f"# {name}", ""]
+    if adapter_on is not None and encoder.adapter is not None:
+        lines += [
+            f"A LoRA adapter of rank {encoder.adapter.rank} on `{adapter_on}`, without which it is not a model. Both together are:",
+            "",
+        ]
     lines += [
         f"A sentence-transformers model of {encoder.dim} dims that reads up to {encoder.tokenizer.max_length:,} tokens "
         f"({type(encoder.backbone).__name__}, {encoder.config.num_hidden_layers} layers, "
@@ -55,13 +62,30 @@ def model_card(
     return "\n".join(lines)
 
 
-def _front_matter(encoder: TextEncoder) -> list[str]:
-    base = [] if encoder.model.startswith(("/", ".", "~", "pip:")) else [f"base_model: {encoder.model}"]
+def public_name(named: str) -> str:
+    """What a model, file or folder is called where others read it: of a path that holds on this machine alone, the last part.
+
+    Args:
+        named: A path, or an id of a hub.
+    """
+    from lightning_embed.evaluation.models import split_name
+
+    return split_name(named)[0] if named.startswith(("/", "~")) else named
+
+
+def _front_matter(encoder: TextEncoder, adapter_on: str | None) -> list[str]:
+    name = adapter_on or encoder.model
+    public = not encoder.is_local or adapter_on not in (None, public_name(encoder.model))
+    base = [f"base_model: {name}"] if public else []
+    library, kind = "sentence-transformers", ""
+    if adapter_on is not None:
+        base += ["base_model_relation: adapter"] if public else []
+        library, kind = "peft", ", peft, lora"
     return [
         "---",
-        "library_name: sentence-transformers",
+        f"library_name: {library}",
         "pipeline_tag: sentence-similarity",
-        "tags: [sentence-transformers, feature-extraction, lightning_embed]",
+        f"tags: [sentence-transformers, feature-extraction, lightning_embed{kind}]",
         *base,
         "# license:        left for the owner",
         "# license_name:   left for the owner",
@@ -74,7 +98,7 @@ def _front_matter(encoder: TextEncoder) -> list[str]:
 def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     student, teacher = arguments_of(model.get("student")), arguments_of(model.get("teacher"))
     lines = [
-        f"- Started from `{student.get('model', '?')}`"
+        f"- Started from `{public_name(str(student.get('model', '?')))}`"
         + (f", layers {student['layers']}" if student.get("layers") else "")
     ]
     if student.get("adapter") is not None:
@@ -82,7 +106,7 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     if student.get("random_init"):
         lines[-1] += ", with random weights"
     if teacher:
-        lines.append(f"- Teacher: `{teacher.get('model', '?')}`")
+        lines.append(f"- Teacher: `{public_name(str(teacher.get('model') or teacher.get('name') or '?'))}`")
     for name, term in (model.get("losses") or {}).items():
         term = arguments_of(term)
         loss = term["loss"]
@@ -91,7 +115,7 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     data = config.get("data") or {}
     arguments = arguments_of(data)
     sources = arguments.get("train")
-    named = ", ".join(f"`{s.get('path', s) if isinstance(s, Mapping) else s}`" for s in sources or [])
+    named = ", ".join(f"`{public_name(str(s.get('path', s) if isinstance(s, Mapping) else s))}`" for s in sources or [])
     lines.append(f"- Data: {named or data.get('class_path', '?').rpartition('.')[2]}")
     trainer = config.get("trainer") or {}
     if arguments.get("global_batch_size"):

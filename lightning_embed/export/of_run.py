@@ -43,7 +43,8 @@ def export_run(
     try:
         least = export_proved(student, folder / "model", texts)
     except UserError as error:
-        return Export(failed=str(error))
+        stale = (folder / "model").is_dir()
+        return Export(failed=str(error) + "; model/ is as an earlier export left it" * stale)
     found = [notes.verified(least)]
     if student.export_rope_theta is not None:
         found.append(notes.other_theta(student.export_rope_theta))

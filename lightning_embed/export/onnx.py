@@ -22,7 +22,8 @@ from lightning_embed.utils.quiet import quiet
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 LEAST_COSINE_INT8 = 0.9
 """Below this an int8 graph counts as broken; above it, what it costs is reported for the user to judge."""
-FLOAT, INT8 = "onnx/model.onnx", "onnx/model_int8.onnx"
+FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
+"""Where transformers.js looks for its dtypes fp32 and q8, and sentence-transformers' ONNX backend for the first."""
 
 
 def require_onnx() -> None:
@@ -33,7 +34,7 @@ def require_onnx() -> None:
 
 
 class _Graph(nn.Module):
-    """Ids and mask in; token vectors and the unit sentence vector out."""
+    """Ids and mask in; the backbone's hidden states and the unit sentence vector out."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -41,7 +42,8 @@ class _Graph(nn.Module):
         self.token_heads, self.heads = encoder.token_heads, encoder.heads
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.token_heads(self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = self.token_heads(states)
         lengths = attention_mask.sum(dim=1)
         if (
             self.pooling == "last_token"
@@ -50,14 +52,15 @@ class _Graph(nn.Module):
             pooled = (hidden * (place == lengths[:, None] - 1)[..., None]).sum(dim=1)
         else:
             pooled = pool(hidden, lengths, self.pooling)
-        return hidden, normalize(self.heads(pooled)[:, : self.dim].float())
+        return states, normalize(self.heads(pooled)[:, : self.dim].float())
 
 
 def export_onnx(encoder: TextEncoder, folder: Path) -> None:
-    """Writes onnx/model.onnx and onnx/model_int8.onnx into an exported folder.
+    """Writes onnx/model.onnx and onnx/model_quantized.onnx into an exported folder.
 
-    Inputs `input_ids` and `attention_mask` (batch, tokens), outputs `token_embeddings` and `sentence_embedding` (pooled, of unit
-    length). int8: weights of the linear layers, by onnxruntime's dynamic quantisation.
+    Inputs `input_ids` and `attention_mask` (batch, tokens), outputs `last_hidden_state` (the backbone's, for readers that pool by
+    themselves) and `sentence_embedding` (pooled, through all heads, of unit length). int8: weights of the linear layers, by
+    onnxruntime's dynamic quantisation.
 
     Args:
         encoder: What was exported, on the CPU.
@@ -80,7 +83,7 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
                 dynamo=True,
                 verbose=False,
                 input_names=["input_ids", "attention_mask"],
-                output_names=["token_embeddings", "sentence_embedding"],
+                output_names=["last_hidden_state", "sentence_embedding"],
                 dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
             )
         program.save(str(folder / FLOAT), external_data=False)
@@ -88,6 +91,25 @@ def export_onnx(encoder: TextEncoder, folder: Path) -> None:
     except Exception as error:  # the exporter raises whatever the backbone's code made it stumble on
         reason = first_line(error, 200)
         raise UserError(f"onnx: torch's exporter cannot do this backbone ({reason})") from None
+
+
+def limits(encoder: TextEncoder) -> list[str]:
+    """What to know where the graphs' `last_hidden_state` is pooled by the reader; mostly nothing.
+
+    Args:
+        encoder: What was exported.
+    """
+    why = []
+    if encoder.dim < encoder.width or len(encoder.heads) or len(encoder.token_heads):
+        why.append(f"it does without the Dense layers and gives {encoder.config.hidden_size} dims")
+    if encoder.pooling == "last_token":
+        why.append("of a batch it takes the last position, which is padding in shorter texts")
+    if not why:
+        return []
+    return [
+        f"Read the graphs' `sentence_embedding`, of {encoder.dim} dims: a pipeline that pools `last_hidden_state` by itself, as "
+        f"transformers.js's feature-extraction does, gives other vectors ({', and '.join(why)})."
+    ]
 
 
 _LOAD = """

@@ -9,8 +9,9 @@ from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.of_run import teacher_of
-from lightning_embed.export.folder import save_modules, saved, stock_modules, verify_folder
+from lightning_embed.export.folder import expected_vectors, save_modules, saved, stock_modules, verify_folder
 from lightning_embed.export.kinds import Model, Proof, Space
+from lightning_embed.export.model_card import public_name
 from lightning_embed.export.students import Student
 
 OF_RUN = "teacher"
@@ -48,15 +49,14 @@ class Asymmetric(Model):
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares queries with the checkpoint's vectors, and documents with the other model's."""
-        wanted = {
-            "query": self.encoder.encode(texts, "query").numpy(),
-            "document": self.documents.encode(texts, "document").numpy(),
-        }
+        wanted = {role: vectors for role, vectors in expected_vectors(self.documents, texts).items() if role != "query"}
+        wanted["query"] = self.encoder.encode(texts, "query").numpy()
         least = verify_folder(folder, texts, wanted)
+        other = public_name(self.documents.model)
         facts = [
-            f"Queries are embedded by the student, documents by `{self.documents.model}` ({folder_bytes(folder) / 1e6:.1f} MB together).",
+            f"Queries are embedded by the student, documents by `{other}` ({folder_bytes(folder) / 1e6:.1f} MB together).",
             f"Loaded by sentence-transformers in a new process, it gave the vectors of the checkpoint for {len(texts)} queries and "
-            f"those of `{self.documents.model}` for as many documents: least cosine {least:.6f}.",
+            f"those of `{other}` for as many documents: least cosine {least:.6f}.",
         ]
         return Proof(least, facts + self.nearness())
 
@@ -75,7 +75,7 @@ def export_router(queries: TextEncoder, documents: TextEncoder, folder: Path) ->
 
     Args:
         queries: Embeds queries.
-        documents: Embeds documents, and texts that are neither.
+        documents: Embeds documents, and texts that are neither, each with the prompt that it has for them.
         folder: Where.
 
     Raises:
@@ -87,5 +87,5 @@ def export_router(queries: TextEncoder, documents: TextEncoder, folder: Path) ->
     with saved(folder) as (made, plain):
         routes = {role: stock_modules(encoder, plain / role) for role, encoder in encoders.items()}
         router = Router.for_query_document(routes["query"], routes["document"])  # type: ignore[arg-type]
-        prompts = {role: encoder.tokenizer.prompts.get(role, "") for role, encoder in encoders.items()}
+        prompts = documents.tokenizer.prompts | {"query": queries.tokenizer.prompts.get("query", "")}
         save_modules([router], prompts, made)

@@ -21,6 +21,7 @@ def export_model(
     out: str,
     dim: int | None = None,
     adapter: bool = False,
+    base: str | None = None,
     space: Literal["student", "teacher"] = "student",
     documents: str | None = None,
     dense: bool = False,
@@ -37,12 +38,14 @@ def export_model(
         out: The folder.
         dim: Entries kept of each vector, which then has length 1 again; None: all.
         adapter: Whether to write the adapter alone, as a peft folder; if not, it is merged into its base.
+        base: What exported adapters call their base, e.g. the id under which you publish it. None: of an adapter alone, the id or folder
+            that the base is read from here; of several, the name of the folder that holds them and the base.
         space: `teacher`: vectors of the teacher's size, which may be compared with the teacher's own; how near they are to these on
             texts of the run is printed. The run needs a projection of the student's side, or a teacher of the student's size.
         documents: What embeds documents, in a folder whose queries the student embeds (sentence-transformers' Router): `teacher`, the
             run's own, or a model of the same space. None: the student embeds both.
         dense: The old name of `space: teacher`.
-        onnx: Whether to write onnx/model.onnx and onnx/model_int8.onnx too.
+        onnx: Whether to write onnx/model.onnx and onnx/model_quantized.onnx (int8) too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
         overwrite: Whether a model that is there already is replaced.
         config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
@@ -56,9 +59,11 @@ def export_model(
         note("dense is now called space: give --space teacher; dense will be removed")
         space = "teacher"
     _check_settings(len(checkpoint), adapter, space, documents, onnx)
+    if base is not None and not (adapter or len(checkpoint) > 1):
+        raise UserError("base: it names the base of exported adapters; give --adapter true or several checkpoints")
     compared = read_texts(Path(texts)) if texts else standard_texts()
     config = Path(config_of_checkpoint) if config_of_checkpoint else None
-    kind = _kind(checkpoint, config, dim, adapter, space, documents, onnx)
+    kind = _kind(checkpoint, config, dim, adapter, base, space, documents, onnx, folder.name)
     least, facts = write_and_prove(kind, folder, compared)
     print(f"wrote {folder}")
     for fact in facts:
@@ -92,9 +97,11 @@ def _kind(
     config: Path | None,
     dim: int | None,
     adapter: bool,
+    base: str | None,
     space: Space,
     documents: str | None,
     onnx: bool,
+    name: str,
 ) -> Kind:
     from lightning_embed.export.adapters import load_tasks
     from lightning_embed.export.kinds import AdapterAlone, Model, Tasks
@@ -102,11 +109,11 @@ def _kind(
     from lightning_embed.export.students import read_student
 
     if len(checkpoint) > 1:
-        return Tasks(load_tasks(checkpoint, config), dim)
+        return Tasks(load_tasks(checkpoint, config), dim, base or name)
     student = read_student(Path(checkpoint[0]).expanduser(), config)
     if documents is not None:
         return Asymmetric(student, dim, space, documents)
-    return AdapterAlone(student, dim) if adapter else Model(student, dim, space, onnx)
+    return AdapterAlone(student, dim, base) if adapter else Model(student, dim, space, onnx)
 
 
 @contextmanager

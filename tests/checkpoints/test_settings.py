@@ -30,6 +30,7 @@ from lightning_embed.checkpoints.rebuild import rebuild
 from lightning_embed.checkpoints.settings import KEY
 from lightning_embed.checkpoints.student import load_student
 from lightning_embed.encoders.lora import Adapter
+from lightning_embed.evaluation.of_run import teacher_of
 from lightning_embed.losses import Distillation, EmbeddingLoss, InfoNCE, Matryoshka
 from lightning_embed.schedulers import WarmupSchedule
 from lightning_embed.tokenizer import Tokens
@@ -321,3 +322,25 @@ def test_every_loss_is_rebuilt_as_it_was(name: str) -> None:
     made = kind(Halved(3), [4, 8], weights=[1, 2]) if name == "Matryoshka" else kind()
     again = rebuild(json.loads(json.dumps(construction(made).settings)))
     assert construction(again) == construction(made) and str(vars(again)) == str(vars(made))
+
+
+def test_relative_paths_are_found_from_any_folder_and_after_a_move(
+    student: Path, teacher: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder, name in ((student, "models/s"), (teacher, "models/t")):
+        shutil.copytree(folder, home / name)
+    elsewhere.mkdir()
+    monkeypatch.chdir(home)
+    module = EmbeddingModule(**parts(Path("models/s"), Path("models/t")))
+    file = fitted(module, pairs, home / "run")
+    assert content(file)[KEY]["student"]["init_args"]["model"] == "models/s"
+    wanted = module.student.encode(TEXTS)
+    monkeypatch.chdir(elsewhere)
+    assert torch.equal(load_student(file).encode(TEXTS), wanted)
+    assert torch.equal(EmbeddingModule.load_from_checkpoint(file).student.encode(TEXTS), wanted)
+    own_teacher = teacher_of(file)
+    assert isinstance(own_teacher, FrozenEncoder) and own_teacher.folder == home / "models/t"
+    moved = home.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    assert torch.equal(load_student(moved / file.relative_to(home)).encode(TEXTS), wanted)

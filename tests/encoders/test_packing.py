@@ -16,10 +16,10 @@ from torch import Tensor, nn
 import lightning_embed.encoders.packing.proof as proof
 import lightning_embed.encoders.text_encoder as text_encoder
 from lightning_embed.batch import Tokens
-from lightning_embed.encoders.backbone import first_position
 from lightning_embed.encoders.chunks import plan_chunks
 from lightning_embed.encoders.packing.attention import NAME
 from lightning_embed.encoders.packing.rows import plan_rows, positions
+from lightning_embed.encoders.positions import first_position
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.export.folder import export_encoder, verify_export

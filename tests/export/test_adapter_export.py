@@ -13,6 +13,7 @@ from lightning_embed.checkpoints.adapters import note_base
 from lightning_embed.encoders.copies import merged
 from lightning_embed.encoders.lora import Adapter
 from lightning_embed.encoders.text_encoder import TextEncoder
+from lightning_embed.errors import UserError
 from tests.export.new_process import in_new_process
 from tests.export.test_export import TEXTS, export, refused
 from tests.toys import toy_folder
@@ -104,6 +105,8 @@ def test_several_share_the_base_and_the_reader_picks(
     for task, file in (("retrieval", first), ("topics", second)):
         model = load_model(str(folder / "adapters" / task), "cpu")
         assert model.embed(TEXTS, "query", None) == pytest.approx(vectors(file), abs=1e-5)
+        named = json.loads((folder / "adapters" / task / "adapter_config.json").read_text())
+        assert named["base_model_name_or_path"] == "out"
     plain = TextEncoder(str(base), **SETTINGS).eval().encode(TEXTS, "document").numpy()
     assert load_model(str(folder), "cpu").embed(TEXTS, "document", None) == pytest.approx(plain, abs=1e-5)
 
@@ -129,3 +132,53 @@ def test_what_is_merged_is_no_longer_adapted(first: Path) -> None:
 
     encoder = load_student(first)
     assert merged(encoder).adapter is None and encoder.adapter is not None
+
+
+def test_adapters_of_some_layers_name_the_base_that_lies_beside_them(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import AutoPeftModelForFeatureExtraction
+
+    tasks = [f"t{seed}={checkpoint(tmp_path / str(seed), base, seed, layers=[1])}" for seed in (1, 2)]
+    folder = export(tmp_path, tasks, tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    encoder = load_student_of(tmp_path / "2")
+    backbone = AutoPeftModelForFeatureExtraction.from_pretrained("out/adapters/t2").merge_and_unload()
+    for name, value in merged(encoder).backbone.state_dict().items():
+        assert torch.allclose(backbone.state_dict()[name], value, atol=1e-6)
+    assert str(tmp_path) not in "".join(file.read_text() for file in [*folder.rglob("*.json"), folder / "README.md"])
+
+
+def load_student_of(run: Path) -> TextEncoder:
+    from lightning_embed.checkpoints.student import load_student
+
+    return load_student(run / "checkpoints/last.ckpt")
+
+
+def test_an_adapter_is_not_scored_on_another_base(first: Path, base: Path, tmp_path: Path) -> None:
+    from lightning_embed.evaluation.models import load_model
+
+    folder = export(tmp_path, [first], tmp_path / "out", "--adapter", "true")
+    config = folder / "adapter_config.json"
+    other = toy_folder(tmp_path / "other", "qwen3", seed=9)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(other)}))
+    with pytest.raises(UserError, match=r"was trained on other weights \([0-9a-f]{8}\) than those of .*other"):
+        load_model(str(folder), "cpu")
+
+
+def test_an_adapter_names_the_base_that_it_is_published_with_and_says_what_it_is(
+    first: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = export(tmp_path, [first], tmp_path / "local", "--adapter", "true")
+    assert "before you publish the adapter, export it with --base" in capsys.readouterr().err
+    assert "base_model:" not in (local / "README.md").read_text()
+    folder = export(tmp_path, [first], tmp_path / "out", "--adapter", "true", "--base", "me/base")
+    assert "least cosine 1.000000" in (said := capsys.readouterr()).out and "--base" not in said.err
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "me/base"
+    card = (folder / "README.md").read_text()
+    assert "library_name: peft" in card and "base_model: me/base\nbase_model_relation: adapter" in card
+    assert "A LoRA adapter of rank 4 on `me/base`, without which it is not a model." in card
+    assert str(base.parent) not in "".join(file.read_text() for file in [*folder.rglob("*.json"), folder / "README.md"])
+    assert "it names the base of exported adapters" in refused(
+        tmp_path, capsys, [first], tmp_path / "m", "--base", "a/b"
+    )

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,6 +212,48 @@ def test_onnx_without_its_packages_says_what_to_install(
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="needs onnx's packages")
 def test_onnx_graphs_give_the_vectors(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = export(tmp_path, trained, tmp_path / "out", "--onnx", "true")
-    assert (folder / "onnx/model.onnx").is_file() and (folder / "onnx/model_int8.onnx").is_file()
-    assert "onnx/model.onnx, run by onnxruntime in a new process: least cosine 1.0" in capsys.readouterr().out
+    import onnxruntime
+
+    folder = export(tmp_path, trained, tmp_path / "out", "--onnx", "true", "--dim", "8")
+    assert sorted(file.name for file in (folder / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
+    said = capsys.readouterr().out
+    assert "onnx/model.onnx, run by onnxruntime in a new process: least cosine 1.0" in said
+    assert "Read the graphs' sentence_embedding, of 8 dims" in said and "gives 32 dims" in said
+    session = onnxruntime.InferenceSession(folder / "onnx/model.onnx", providers=["CPUExecutionProvider"])
+    ids = np.array([[2, 9, 8, 3], [2, 7, 3, 0]])
+    hidden, vectors = session.run(None, {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)})
+    assert [one.name for one in session.get_outputs()] == ["last_hidden_state", "sentence_embedding"]
+    with torch.no_grad():
+        tensors = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(ids > 0).long()}
+        wanted = TextEncoder(str(folder)).eval().backbone(**tensors).last_hidden_state.numpy()
+    assert hidden[ids > 0] == pytest.approx(wanted[ids > 0], abs=1e-5)
+    mean = np.stack([hidden[0].mean(0), hidden[1][:3].mean(0)])[:, :8]
+    assert vectors == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-5)
+
+
+def test_an_older_export_stays_whole_where_the_new_one_differs(
+    exported: tuple[Path, str],
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from lightning_embed.checkpoints.student import load_student
+    from lightning_embed.export import folder as exporting
+    from lightning_embed.export import kinds
+    from lightning_embed.export.of_run import export_run
+
+    model = shutil.copytree(exported[0], tmp_path / "model")
+    before = contents(model)
+    wrong = {"query": np.ones((len(TEXTS), 32)) / 32**0.5}
+    for module in (kinds, exporting):
+        monkeypatch.setattr(module, "expected_vectors", lambda encoder, texts: wrong)
+    refused(tmp_path, capsys, trained, model, "--overwrite", "true")
+    assert contents(model) == before
+    found = export_run(load_student(trained), None, tmp_path, TEXTS)
+    assert found.folder == "" and found.failed.endswith("model/ is as an earlier export left it")
+    assert contents(model) == before and [path.name for path in tmp_path.glob(".*")] == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -104,6 +104,16 @@ def test_a_tasks_own_prompt_is_kept_and_the_others_have_the_documents(tmp_path: 
     assert TextEncoder(str(folder)).tokenizer.prompts == {"document": "w1 ", "STS": "w7 "}
 
 
+def test_a_tasks_own_empty_prompt_is_kept(tmp_path: Path) -> None:
+    prompts = {"document": "w1 ", "STS": "", "topic": ""}
+    _, folder = exported(tmp_path, prompts=prompts)
+    again = TextEncoder(str(folder))
+    assert again.tokenizer.prompts == prompts
+    export_encoder(again, tmp_path / "again")
+    both = [read(one, "config_sentence_transformers.json")["prompts"] for one in (folder, tmp_path / "again")]
+    assert both[0] == both[1] and both[0]["STS"] == "" and both[0]["Clustering"] == "w1 "
+
+
 def test_a_chat_template_does_not_get_into_the_texts(tmp_path: Path) -> None:
     model = toy_folder(tmp_path / "chat", "qwen3")
     rewrite(model / "tokenizer_config.json", chat_template=TEMPLATE)
@@ -153,12 +163,13 @@ def test_the_length_is_read_from_each_familys_file(tmp_path: Path, family: str) 
     assert TextEncoder(str(folder)).tokenizer.max_length == 6
 
 
-def test_a_model_of_dot_products_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_a_model_of_another_similarity_is_refused(tmp_path: Path, similarity: str) -> None:
     _, folder = exported(tmp_path)
-    rewrite(folder / "config_sentence_transformers.json", similarity_fn_name="dot")
-    TextEncoder(str(folder))  # of unit vectors, the dot product is the cosine
+    rewrite(folder / "config_sentence_transformers.json", similarity_fn_name=similarity)
+    TextEncoder(str(folder))  # its vectors are unit vectors already
     (folder / "modules.json").write_text(json.dumps(read(folder, "modules.json")[:-1]))
-    with pytest.raises(UserError, match="compared by the dot product, and only cosine is supported"):
+    with pytest.raises(UserError, match=f"compared by {similarity}, and only cosine is supported"):
         TextEncoder(str(folder))
 
 

@@ -8,6 +8,9 @@ import torch
 
 from lightning_embed import TextEncoder, UserError
 from lightning_embed.checkpoints.student import load_student
+from lightning_embed.export.folder import export_encoder
+from lightning_embed.export.router import Asymmetric
+from lightning_embed.export.students import Student
 from tests.evaluation.test_evaluate import beir, cells, evaluate
 from tests.evaluation.test_evaluate import refused as evaluate_refused
 from tests.export.test_teacher_space import TEXTS, export, exports_are_read_here, refused, trained
@@ -31,7 +34,7 @@ def test_the_student_embeds_queries_and_the_teacher_documents(routed: Path, trai
     assert model.encode_query(TEXTS) == pytest.approx(queries, abs=1e-5)
     assert model.encode_document(TEXTS) == pytest.approx(documents, abs=1e-5)
     card = (routed / "README.md").read_text()
-    assert f"documents by `{teacher}`" in card and "that the run held out: mean cosine" in card
+    assert f"documents by `{teacher.name}`" in card and "that the run held out: mean cosine" in card
 
 
 def test_evaluate_reads_it_as_the_pair_that_it_is(routed: Path, trained: Path, teacher: Path, tmp_path: Path) -> None:
@@ -92,3 +95,22 @@ def test_a_router_of_two_sizes_is_refused_in_one_line(
     SentenceTransformer(modules=[Router.for_query_document(*routes)], device="cpu").save(str(tmp_path / "two"))
     said = evaluate_refused(tmp_path, capsys, tmp_path / "two", "--tasks", beir(tmp_path / "beir"))
     assert "its Router gives queries 32 dims and documents 48" in said
+
+
+def test_the_documents_model_keeps_all_its_prompts(tmp_path: Path, student: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    queries = TextEncoder(str(student), prompts={"query": "w1 ", "document": "w2 "}).eval()
+    documents = TextEncoder(str(student), prompts={"query": "w3 ", "document": "w4 ", "topic": "w5 "}).eval()
+    made = Asymmetric(Student(queries), None, "student", str(_saved(documents, tmp_path)))
+    made.write(tmp_path / "out")
+    assert made.prove(tmp_path / "out", TEXTS).least > 0.9999
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert (model.prompts["query"], model.prompts["document"], model.prompts["topic"]) == ("w1 ", "w4 ", "w5 ")
+    found = model.encode(TEXTS, prompt_name="topic")
+    assert found == pytest.approx(documents.encode(TEXTS, "topic").numpy(), abs=1e-5)
+
+
+def _saved(encoder: TextEncoder, tmp_path: Path) -> Path:
+    export_encoder(encoder, tmp_path / "documents")
+    return tmp_path / "documents"

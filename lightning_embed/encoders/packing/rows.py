@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_embed.compat.transformers import mask_as_is
-from lightning_embed.encoders.backbone import first_position
 from lightning_embed.encoders.packing.attention import use_packed_attention
+from lightning_embed.encoders.positions import first_position
 from lightning_embed.encoders.token_table import TokenTable
 
 
