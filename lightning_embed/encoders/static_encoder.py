@@ -56,8 +56,11 @@ class StaticEncoder(TextEncoder):
         max_tokens: int = 16_384,
         checkpoint_chunks: bool = False,
     ) -> None:
-        check_number(f"model '{model}': dim", dim, least=1, whole=True, optional=True)
-        check_number(f"model '{model}': sif", sif, above=0, optional=True)
+        what = f"model '{model}': "
+        for name, count in (("dim", dim), ("max_length", max_length)):
+            check_number(what + name, count, least=1, whole=True, optional=True)
+        check_number(what + "sif", sif, above=0, optional=True)
+        check_number(what + "max_tokens", max_tokens, least=1, whole=True)
         self.components, self.sif = dim, sif
         object.__setattr__(self, "start", FrozenEncoder(model))  # unregistered: its weights are not this encoder's
         super().__init__(

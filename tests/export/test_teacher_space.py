@@ -87,7 +87,7 @@ def test_it_gives_the_students_vectors_in_the_teachers_space_and_says_how_near_t
     near = cosines(trained, teacher, pairs)
     said = f"on 192 texts that the run held out: mean cosine {near.mean():.4f}, 5th percentile {np.quantile(near, 0.05):.4f}."
     card = (folder / "README.md").read_text()
-    assert said in capsys.readouterr().out and said in card and f"in the space of its teacher, `{teacher}`" in card
+    assert said in capsys.readouterr().out and said in card and f"in the space of its teacher, `{teacher.name}`" in card
     again = TextEncoder(str(folder)).eval()
     assert again.dim == 48 and again.encode(TEXTS, "query").numpy() == pytest.approx(wanted, abs=1e-5)
 

@@ -38,7 +38,7 @@ NEEDED: dict[str, dict[str, Callable[[], Any]]] = {
     "StoredTeacher": {"name": lambda: "api", "dim": lambda: 8},
     "TaskGrid": {"tasks": lambda: ["STSBenchmark"]},
     "WarmupSchedule": {"optimizer": lambda: torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)},
-} | {name: {"model": lambda: "no/such/folder"} for name in ("TextEncoder", "FrozenEncoder")}
+} | {name: {"model": lambda: "no/such/folder"} for name in ("TextEncoder", "StaticEncoder", "FrozenEncoder")}
 
 
 def numbers() -> Iterator[tuple[type, str, Any]]:
