@@ -111,6 +111,25 @@ def folds(task: Any, texts: int) -> list[Any]:
     return [tested for _, tested in made.split(range(texts))]
 
 
+def score_folds_of_two_labels(task: Any) -> None:
+    """Lets a classification of three labels or more score texts of which only two labels occur.
+
+    mteb takes such texts for a binary task and looks for the labels 0 and 1: without it a small file that is cross-validated ends in a
+    traceback. The average precision, which is of binary tasks, is left out.
+
+    Args:
+        task: A classification task whose labels are numbers.
+    """
+    score = task._calculate_scores
+
+    def scores(tested: Any, predicted: Any) -> Any:
+        number = {label: i for i, label in enumerate(dict.fromkeys([*map(int, tested), *map(int, predicted)]))}
+        found = score([number[int(label)] for label in tested], [number[int(label)] for label in predicted])
+        return found | {"ap": None, "ap_weighted": None}
+
+    task._calculate_scores = scores
+
+
 def search_wrapper(encoder: Any, index: Any) -> Any:
     """mteb's search of an encoder's vectors in an index, with the documents' ids in memory.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lightning_embed.errors import GateError, UserError
 from lightning_embed.utils.folders import user_cache, writable
+from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import quiet
 
 if TYPE_CHECKING:
@@ -96,12 +98,26 @@ def evaluate(
         )
         for m, spec in zip(loaded, models, strict=True)
     ]
+    _note_missing_scores(scored)
     evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
     print_evaluation(evaluation, write_evaluation(evaluation, folder))
     encoded = sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
     _require(require or {}, evaluation, folder)
     return evaluation
+
+
+def _note_missing_scores(models: Sequence[ScoredModel]) -> None:
+    """Notes the scores that are no numbers: mteb's rank correlation of cosines that are all the same."""
+    from lightning_embed.evaluation.tasks.grid import MEAN
+
+    for model in models:
+        missing = {name for row in model.grid for name, value in row.scores.items() if math.isnan(value)} - {MEAN}
+        if missing:
+            note(
+                f"model {model.name}: no score (NaN) of {', '.join(sorted(missing))}: all its pairs have the same cosine, in one size or "
+                "precision at least"
+            )
 
 
 def _require(require: Mapping[str, float], evaluation: Evaluation, folder: Path) -> None:

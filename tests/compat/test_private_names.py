@@ -321,6 +321,15 @@ def test_mtebs_predictions_and_folds_are_what_compat_reads(task: Any, tmp_path: 
     assert all((np.array(fold) == labels[tested]).all() for fold, tested in zip(predicted, folds, strict=True))
 
 
+def test_mteb_scores_what_compat_renumbers(task: Any) -> None:
+    need(task, "_calculate_scores")
+    with pytest.raises(ValueError, match="pos_label=1 is not a valid label"):
+        task._calculate_scores([2, 5, 5], [2, 5, 3])
+    our_mteb.score_folds_of_two_labels(task)
+    found = task._calculate_scores([2, 5, 5], [2, 5, 3])
+    assert found["accuracy"] == pytest.approx(2 / 3) and found["ap"] is None
+
+
 def test_mteb_chooses_prompts_by_functions_that_compat_calls(task: Any) -> None:
     from mteb.types import PromptType
 

@@ -443,3 +443,46 @@ def test_bad_models_are_named_in_one_line(tmp_path: Path, student: Path, capsys:
     text.write_text("no checkpoint")
     (tmp_path / "config.yaml").write_text("{}")
     assert "not a checkpoint that can be read" in refused(tmp_path, capsys, text, "--tasks", task)
+
+
+def labels(path: Path, *given: str) -> Path:
+    return lines(path, [{"text": words(i, 4), "label": label} for i, label in enumerate(given)])
+
+
+def test_a_fold_in_which_two_of_several_labels_are_tested_is_scored(tmp_path: Path, student: Path) -> None:
+    file = labels(tmp_path / "few.jsonl", *"abcabcabcabcabc")
+    words = ("--dims", 32, "--precisions", "float32")
+    report = evaluate(tmp_path, student, "--tasks", f"classification:{file}", *words)
+    assert 0 <= cells(report)[32, "float32"]["few"] <= 1
+
+
+def test_labels_that_cannot_be_learned_are_refused_or_noted(
+    tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*given: str) -> str:
+        file = labels(tmp_path / f"{''.join(given)[:9]}.jsonl", *given)
+        return refused(tmp_path, capsys, student, "--tasks", f"classification:{file}")
+
+    assert "no tested text has a label that a training text has, so accuracy could only be 0" in said(
+        *map(str, range(20))
+    )
+    assert "has training texts of 'a' alone; give more texts a label" in said(*"aaaaaaaaab")
+    assert "4 texts are too few for the folds of a cross-validation" in said(*"abab")
+    train, test = labels(tmp_path / "train.jsonl", *"abab"), labels(tmp_path / "test.jsonl", *"abbc")
+    one = ("--dims", 32, "--precisions", "float32")
+    evaluate(tmp_path, student, "--tasks", f"classification:{train},{test}", *one)
+    note = "note: task train: 1 of 4 tested texts have a label without a training text, and count as wrong"
+    assert note in capsys.readouterr().err
+
+
+def test_pairs_that_are_all_alike_are_refused_or_noted(
+    tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [{"sentence1": words(i, 4), "sentence2": words(i, 4), "score": i} for i in range(5)]
+    said = refused(tmp_path, capsys, student, "--tasks", lines(tmp_path / "same.jsonl", same))
+    assert "sentence1 and sentence2 are the same text in each row, so all cosines are 1" in said
+    equal = [{"sentence1": "w1", "sentence2": "w2", "score": i} for i in range(5)]
+    one = ("--dims", 32, "--precisions", "float32")
+    evaluate(tmp_path, f"S={student}", "--tasks", lines(tmp_path / "equal.jsonl", equal), *one)
+    note = "note: model S: no score (NaN) of equal: all its pairs have the same cosine"
+    assert note in capsys.readouterr().err

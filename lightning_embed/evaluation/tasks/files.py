@@ -194,7 +194,8 @@ def read_pairs(path: Path) -> Dataset:
         path: As `table` takes it.
 
     Raises:
-        UserError: A text or score is missing or no number, there are fewer than 3 pairs, or all scores are equal.
+        UserError: A text or score is missing or no number, there are fewer than 3 pairs, all scores are equal, or each
+            pair is one text twice.
     """
     from datasets import Dataset
 
@@ -210,6 +211,8 @@ def read_pairs(path: Path) -> Dataset:
         rows.append(row)
     if len(rows) < 3 or len({row["score"] for row in rows}) < 2:
         raise UserError(f"{path}: a rank correlation needs 3 pairs and two different scores, got {len(rows)} pairs")
+    if all(row["sentence1"] == row["sentence2"] for row in rows):
+        raise UserError(f"{path}: sentence1 and sentence2 are the same text in each row, so all cosines are 1")
     return Dataset.from_list(rows)
 
 

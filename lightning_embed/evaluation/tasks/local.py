@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from lightning_embed.compat.mteb import nearest_task
+from lightning_embed.compat.mteb import folds, nearest_task, score_folds_of_two_labels
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.tasks.files import (
     RetrievalData,
@@ -25,6 +25,7 @@ from lightning_embed.evaluation.tasks.files import (
     read_pairs,
     read_query_pairs,
 )
+from lightning_embed.evaluation.tasks.learnable import check_learnable
 from lightning_embed.utils.hashing import contents_hash
 
 Kind = Literal["retrieval", "sts", "classification", "clustering"]
@@ -90,6 +91,8 @@ class LocalClassification(AbsTaskClassification):
             for split, data in splits.items()
         }
         self.dataset, self.data_loaded = DatasetDict(splits), True
+        if len(names) > 2:
+            score_folds_of_two_labels(self)
 
 
 class LocalClustering(AbsTaskClustering):
@@ -201,7 +204,37 @@ def _local(spec: str, kind: str, name: str, path: Path, second: str, shots: int)
     metadata = _metadata(
         name, "Classification", "t2c", "accuracy", f"{revision}-{shots}", "test" if second else "train"
     )
-    return LocalClassification(metadata, read_labelled(path), test, shots)
+    train = read_labelled(path)
+    task = LocalClassification(metadata, train, test, shots)
+    check_learnable(
+        name,
+        path,
+        _parts(task, list(train["label"]), None if test is None else list(test["label"]), path),
+        test is None,
+    )
+    return task
+
+
+def _parts(
+    task: LocalClassification, labels: list[str], tested: list[str] | None, path: Path
+) -> list[tuple[list[str], list[str]]]:
+    """Labels of the training texts and of the tested ones, of each fold or of the two files."""
+    if tested is not None:
+        return [(labels, tested)]
+    try:
+        tests = folds(task, len(labels))
+    except ValueError:
+        raise UserError(
+            f"{path}: {len(labels)} texts are too few for the folds of a cross-validation; give more, or others to test on: "
+            f"classification:{path},TEST"
+        ) from None
+    found = []
+    for fold in tests:
+        inside = set(fold.tolist())
+        found.append(
+            ([label for i, label in enumerate(labels) if i not in inside], [labels[i] for i in sorted(inside)])
+        )
+    return found
 
 
 def _metadata(name: str, kind: Any, category: Any, score: str, revision: str, split: str = "") -> TaskMetadata:
