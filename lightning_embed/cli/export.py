@@ -1,4 +1,4 @@
-"""`python -m lightning_embed export`: a checkpoint's student as a folder that other programs read."""
+"""`python -m lightning_embed export`: a checkpoint's student as a folder that other programs read; `export --check`: who reads a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ def parser() -> ToolParser:
     """The command's arguments, which are those of `export_model`."""
     made = tool_parser(
         "export",
-        "Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors.",
+        "Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors. "
+        "`export --check FOLDER` writes nothing, and says who reads a folder as it is meant.",
         [export_model],
     )
     made.add_argument(
@@ -24,10 +25,31 @@ def parser() -> ToolParser:
     return made
 
 
+def check_parser() -> ToolParser:
+    """The arguments of `export --check`."""
+    made = tool_parser("export --check", "Says who reads a model's folder as it is meant; nothing is written.", [check])
+    made.add_argument("folder", type=str, help="of a sentence-transformers model, anybody's")
+    return made
+
+
+def check(folder: str) -> None:
+    """Prints a line for each reader.
+
+    Args:
+        folder: Of a sentence-transformers model.
+    """
+    from lightning_embed.export.readers import check_folder
+
+    print("\n".join(check_folder(folder)))
+
+
 def run(arguments: list[str]) -> None:
     """Runs the command.
 
     Args:
         arguments: What follows its name.
     """
+    if arguments[:1] == ["--check"]:
+        run_function(check_parser(), check, arguments[1:], "nothing was checked")
+        return
     run_function(parser(), export_model, arguments, "nothing was left behind")

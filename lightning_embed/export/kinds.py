@@ -13,6 +13,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.export import adapters, onnx
 from lightning_embed.export.folder import expected_vectors, export_encoder, verify_folder
 from lightning_embed.export.model_card import model_card, public_name
+from lightning_embed.export.readers import by_rules
 from lightning_embed.export.students import Student
 from lightning_embed.export.teacher_space import in_teacher_space, nearness_line
 from lightning_embed.utils.configs import arguments_of
@@ -96,7 +97,7 @@ class Model:
                 f"`{graph}`, run by onnxruntime in a new process: least cosine {c:.6f}." for graph, c in found.items()
             ]
             facts += onnx.limits(self.merged)
-        return Proof(least, facts + self.nearness())
+        return Proof(least, [*facts, *by_rules(folder), *self.nearness()])
 
     def nearness(self) -> list[str]:
         """How near it is to the teacher, of one in the teacher's space."""

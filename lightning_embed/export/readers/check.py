@@ -1,0 +1,64 @@
+"""One line for each reader of a folder: equal, by its rules, or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_embed.errors import UserError
+from lightning_embed.export.readers import text_embeddings_inference, vllm
+from lightning_embed.export.readers.laid_out import LaidOut, read_folder
+
+SERVERS = (text_embeddings_inference, vllm)
+"""Readers that are not run here; their rules were read in their source."""
+
+
+def by_rules(folder: Path) -> list[str]:
+    """A sentence for each server on what it would make of a folder.
+
+    Args:
+        folder: Of a sentence-transformers model.
+
+    Raises:
+        UserError: It is none, or one whose settings are not supported.
+    """
+    found = read_folder(folder)
+    return [_sentence(found, server) for server in SERVERS]
+
+
+def _sentence(folder: LaidOut, server: object) -> str:
+    name, refusal = server.NAME, server.refuses(folder)  # type: ignore[attr-defined]
+    if refusal:
+        return f"{name}: not for this model: {refusal}."
+    if wrong := server.differences(folder):  # type: ignore[attr-defined]
+        return f"{name}: gives other vectors, by its rules (not run): {'; '.join(wrong)}."
+    remarks = server.remarks(folder)  # type: ignore[attr-defined]
+    return f"{name}: reads it as it is meant, by its rules (not run{''.join(f'; {remark}' for remark in remarks)})."
+
+
+def check_folder(folder: str | Path) -> list[str]:
+    """A sentence for each reader of a folder; sentence-transformers is run, in a new process, on real texts.
+
+    Args:
+        folder: Of a sentence-transformers model, anybody's.
+
+    Raises:
+        UserError: It is none, or one whose settings are not supported.
+    """
+    from importlib.metadata import version
+
+    from lightning_embed.encoders.text_encoder import TextEncoder
+    from lightning_embed.export.folder import verify_export
+    from lightning_embed.export.texts import standard_texts
+
+    place = Path(folder).expanduser()
+    rules = by_rules(place)
+    encoder, texts = TextEncoder(str(place)).eval(), standard_texts()
+    name = f"sentence-transformers {version('sentence-transformers')}"
+    try:
+        least = verify_export(encoder, place, texts)
+    except UserError as error:
+        return [f"{name}: not as lightning_embed reads it ({error}).", *rules]
+    return [
+        f"{name}: equal to lightning_embed (run; least cosine {least:.6f} on {len(texts)} texts under each prompt).",
+        *rules,
+    ]

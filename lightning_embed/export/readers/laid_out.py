@@ -1,0 +1,100 @@
+"""What a sentence-transformers folder means, and the files in which it says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.encoders.pretrained import BODY_FILES, FolderSettings, kind_of, read_settings
+from lightning_embed.errors import UserError
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A folder as it is, read once."""
+
+    means: FolderSettings
+    """What sentence-transformers makes of it."""
+    config: dict[str, Any]
+    """config.json; empty where there is none."""
+    modules: list[dict[str, Any]]
+    """modules.json."""
+    pooling: dict[str, Any] | None
+    """1_Pooling/config.json; None where there is none."""
+    body: dict[str, Any] | None
+    """sentence_bert_config.json, or its like of another family; None where there is none."""
+    dense: list[tuple[str, dict[str, Any]]]
+    """Folder and config.json of each Dense, in order."""
+    tokenizer: bool
+    """Whether there is a tokenizer.json."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Short names of its modules, in order."""
+        return [kind_of(module) for module in self.modules]
+
+    @property
+    def architecture(self) -> str:
+        """transformers' name of its backbone's family."""
+        return str(self.config.get("model_type") or ("static embeddings" if self.means.table else "unknown"))
+
+    @property
+    def length(self) -> int | None:
+        """Tokens after which sentence-transformers cuts a text; None: as many as the backbone has positions for."""
+        return self.means.max_length
+
+
+def read_folder(folder: Path) -> LaidOut:
+    """Reads a folder.
+
+    Args:
+        folder: Of a sentence-transformers model.
+
+    Raises:
+        UserError: It is none, or one whose settings are not supported.
+    """
+    modules = _json(folder / "modules.json")
+    if not isinstance(modules, list):
+        raise UserError(f"{folder}: expected the folder of a sentence-transformers model, with a modules.json")
+    return LaidOut(
+        means=read_settings(folder),
+        config=_json(folder / "config.json") or {},
+        modules=modules,
+        pooling=_json(folder / "1_Pooling/config.json"),
+        body=next((found for name in BODY_FILES if (found := _json(folder / name)) is not None), None),
+        dense=[
+            (str(module["path"]), _json(folder / module["path"] / "config.json") or {})
+            for module in modules
+            if kind_of(module) == "Dense"
+        ],
+        tokenizer=(folder / "tokenizer.json").is_file(),
+    )
+
+
+def dense_out_of_order(kinds: Sequence[str]) -> list[str]:
+    """What a reader loses that applies each Dense after the pooling, one after the other, and normalises at the end.
+
+    Args:
+        kinds: Short names of a folder's modules, in order.
+    """
+    places = [place for place, kind in enumerate(kinds) if kind == "Dense"]
+    if not places or "Pooling" not in kinds:
+        return []
+    pooling, found = list(kinds).index("Pooling"), []
+    if places[0] < pooling:
+        found.append("it applies the Dense before the pooling after it")
+    if "Normalize" in kinds[pooling : places[-1]]:
+        found.append("it leaves out the Normalize before a Dense")
+    return found
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{file}: expected JSON ({error})") from None
