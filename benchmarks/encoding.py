@@ -73,7 +73,7 @@ def rows(quick: bool) -> list[Ratio]:
     seconds = [[turn["seconds"] for turn in turns] for turns in (mine, other)]  # 32 texts have warmed each up
     told = f"{tokens / seconds[0][-1]:,.0f} tokens/s, {mine[-1]['mb']:,.0f} MB"
     memory = mine[-1]["mb"] / max(1.0, other[-1]["mb"])
-    return [Ratio(f"encoding {count:,} texts", paired_ratio(*seconds), memory, told, "1.5")]
+    return [Ratio(f"encoding {count:,} texts of 8 to 512 tokens", paired_ratio(*seconds), memory, told, "1.5")]
 
 
 def main() -> None:

@@ -94,8 +94,17 @@ def kind_of(module: Mapping[str, Any]) -> str:
     return str(module["type"]).rpartition(".")[2]
 
 
+def read_body(folder: Path) -> dict[str, Any] | None:
+    """The settings of a folder's Transformer module; None where there are none.
+
+    Args:
+        folder: A sentence-transformers folder.
+    """
+    return next((found for name in BODY_FILES if (found := read_json(folder / name, None)) is not None), None)
+
+
 def _listed(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _json(folder / "modules.json", [])
+    found: list[dict[str, Any]] = read_json(folder / "modules.json", [])
     return found
 
 
@@ -168,19 +177,19 @@ def read_settings(folder: Path) -> FolderSettings:
             pooling, table = "mean", folder / module["path"]
         elif kind == "Pooling":
             settings = folder / module["path"] / "config.json"
-            pooling, pools_prompts = _pooling(settings), _json(settings, {}).get("include_prompt", True)
+            pooling, pools_prompts = _pooling(settings), read_json(settings, {}).get("include_prompt", True)
         elif kind not in {"Transformer", "Normalize", "Dense"}:
             raise UserError(
                 f"model folder {folder}: its module {kind} is not supported (Transformer, StaticEmbedding, Pooling, Dense, Normalize are)"
             )
-    whole = _json(folder / "config_sentence_transformers.json", {})
+    whole = read_json(folder / "config_sentence_transformers.json", {})
     similarity = whole.get("similarity_fn_name") or "cosine"
-    if similarity != "cosine" and modules[-1]["type"].rsplit(".", 1)[-1] != "Normalize":
+    if similarity != "cosine" and kind_of(modules[-1]) != "Normalize":
         raise UserError(
             f"model folder {folder}: its vectors are compared by {similarity}, and only cosine is supported; to use it as a model of "
             "cosine similarity, set similarity_fn_name to cosine in its config_sentence_transformers.json"
         )
-    body: dict[str, Any] = next((found for name in BODY_FILES if (found := _json(folder / name, {}))), {})
+    body = read_body(folder) or {}
     if "message" in body.get("modality_config", {}):
         raise UserError(
             f"model folder {folder}: sentence-transformers saved it to render each text through its chat template, which is not "
@@ -208,19 +217,19 @@ def read_settings(folder: Path) -> FolderSettings:
 
 def _cut_at(table: Path) -> int | None:
     """Where the tokenizer of a static model cuts."""
-    length = (_json(table / "tokenizer.json", {}).get("truncation") or {}).get("max_length")
+    length = (read_json(table / "tokenizer.json", {}).get("truncation") or {}).get("max_length")
     return int(length) if length else None
 
 
 def _longest(folder: Path) -> int | None:
     """Where the tokenizer's config lets it cut, which is where sentence-transformers 6 writes its max_seq_length."""
-    length = _json(folder / "tokenizer_config.json", {}).get("model_max_length")
-    positions = _json(folder / "config.json", {}).get("max_position_embeddings") or float("inf")
+    length = read_json(folder / "tokenizer_config.json", {}).get("model_max_length")
+    positions = read_json(folder / "config.json", {}).get("max_position_embeddings") or float("inf")
     return int(length) if length and length < min(positions, 1_000_000) else None
 
 
 def _pooling(path: Path) -> str:
-    config = _json(path, {})
+    config = read_json(path, {})
     names = {"cls": "cls", "mean": "mean", "lasttoken": "last_token"}
     mode = config.get("pooling_mode")
     old = [key for key in names if config.get(f"pooling_mode_{key}_token") or config.get(f"pooling_mode_{key}_tokens")]
@@ -231,7 +240,16 @@ def _pooling(path: Path) -> str:
     return names[modes[0]]
 
 
-def _json(path: Path, default: Any) -> Any:
+def read_json(path: Path, default: Any) -> Any:
+    """A JSON file's content, or the default where there is no file.
+
+    Args:
+        path: The file.
+        default: What a missing file gives.
+
+    Raises:
+        UserError: It is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -51,7 +51,7 @@ def _edit(file: Path, change: Callable[[Any], None]) -> None:
 
 
 def _old_name(kind: str) -> str:
-    return MODULES + kind.rsplit(".", 1)[-1]
+    return MODULES + kind.rpartition(".")[2]
 
 
 def _old_modules(modules: list[dict[str, Any]]) -> None:

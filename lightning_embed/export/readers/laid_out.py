@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.encoders.pretrained import BODY_FILES, FolderSettings, kind_of, read_settings
+from lightning_embed.encoders.pretrained import FolderSettings, kind_of, read_body, read_json, read_settings
 from lightning_embed.errors import UserError
 
 
@@ -56,17 +55,17 @@ def read_folder(folder: Path) -> LaidOut:
     Raises:
         UserError: It is none, or one whose settings are not supported.
     """
-    modules = _json(folder / "modules.json")
+    modules = read_json(folder / "modules.json", None)
     if not isinstance(modules, list):
         raise UserError(f"{folder}: expected the folder of a sentence-transformers model, with a modules.json")
     return LaidOut(
         means=read_settings(folder),
-        config=_json(folder / "config.json") or {},
+        config=read_json(folder / "config.json", {}),
         modules=modules,
-        pooling=_json(folder / "1_Pooling/config.json"),
-        body=next((found for name in BODY_FILES if (found := _json(folder / name)) is not None), None),
+        pooling=read_json(folder / "1_Pooling/config.json", None),
+        body=read_body(folder),
         dense=[
-            (str(module["path"]), _json(folder / module["path"] / "config.json") or {})
+            (str(module["path"]), read_json(folder / module["path"] / "config.json", {}))
             for module in modules
             if kind_of(module) == "Dense"
         ],
@@ -89,12 +88,3 @@ def dense_out_of_order(kinds: Sequence[str]) -> list[str]:
     if "Normalize" in kinds[pooling : places[-1]]:
         found.append("it leaves out the Normalize before a Dense")
     return found
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{file}: expected JSON ({error})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_embed.export.older_readers import MODULES
 from lightning_embed.export.readers.laid_out import LaidOut, dense_out_of_order
 
 NAME = "text-embeddings-inference 1.9"
@@ -34,7 +35,7 @@ REQUIRED: dict[str, str] = {
 }
 """Architecture -> the keys of config.json without which it does not start; none where its rules were not read."""
 CUDA_ONLY = ("llama", "mistral", "qwen2")
-MODULES = {f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "Dense", "Normalize")}
+NAMED = {MODULES + kind for kind in ("Transformer", "Pooling", "Dense", "Normalize")}
 """The only names of modules under which it finds Dense layers."""
 ACTIVATIONS = (None, "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity")
 
@@ -113,7 +114,7 @@ def _length(folder: LaidOut) -> list[str]:
 def _dense(folder: LaidOut) -> list[str]:
     if not folder.dense:
         return []
-    if any(module["type"] not in MODULES for module in folder.modules):
+    if any(module["type"] not in NAMED for module in folder.modules):
         return ["it leaves out the Dense layers, for it knows the modules by other names"]
     found = dense_out_of_order(folder.kinds)
     for path, config in folder.dense:

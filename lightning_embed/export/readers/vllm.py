@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_embed.export.older_readers import MODULES
 from lightning_embed.export.readers.laid_out import LaidOut, dense_out_of_order
 
 NAME = "vLLM from 0.24 on"
@@ -9,7 +10,6 @@ MODELS = (
     "bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3",
 )  # fmt: skip
 """Architectures that it has a model of its own for."""
-OLD = "sentence_transformers.models."
 NEW = (
     "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
     "sentence_transformers.base.modules.normalize.Normalize",
@@ -39,7 +39,7 @@ def differences(folder: LaidOut) -> list[str]:
     found = [
         f"it does not know the module {module['type']}"
         for module, kind in zip(folder.modules, folder.kinds, strict=True)
-        if kind != "Transformer" and module["type"] not in (OLD + kind, *NEW)
+        if kind != "Transformer" and module["type"] not in (MODULES + kind, *NEW)
     ]
     body = folder.body or {}
     positions = folder.config.get("max_position_embeddings")
@@ -62,7 +62,7 @@ def remarks(folder: LaidOut) -> list[str]:
     Args:
         folder: The folder.
     """
-    named = all(module["type"] == OLD + kind for module, kind in zip(folder.modules, folder.kinds, strict=True))
+    named = all(module["type"] == MODULES + kind for module, kind in zip(folder.modules, folder.kinds, strict=True))
     if named and any(value is True for key, value in (folder.pooling or {}).items() if key.startswith("pooling_mode_")):
         return ["earlier versions too"]
     return ["up to 0.23 it pools as is usual for the architecture, whatever the folder says"]
