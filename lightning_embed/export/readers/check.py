@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from lightning_embed.errors import UserError
 from lightning_embed.export.readers import text_embeddings_inference, vllm
 from lightning_embed.export.readers.laid_out import LaidOut, read_folder
 
-SERVERS = (text_embeddings_inference, vllm)
+
+class Server(Protocol):
+    """A module with a server's rules."""
+
+    NAME: str
+
+    def refuses(self, folder: LaidOut) -> str:
+        """Why it does not read such a model at all; empty where it does."""
+
+    def differences(self, folder: LaidOut) -> list[str]:
+        """What it would read otherwise than sentence-transformers."""
+
+    def remarks(self, folder: LaidOut) -> list[str]:
+        """What to know where it reads the folder as it is meant."""
+
+
+SERVERS: tuple[Server, ...] = (text_embeddings_inference, vllm)
 """Readers that are not run here; their rules were read in their source."""
 
 
@@ -25,13 +42,13 @@ def by_rules(folder: Path) -> list[str]:
     return [_sentence(found, server) for server in SERVERS]
 
 
-def _sentence(folder: LaidOut, server: object) -> str:
-    name, refusal = server.NAME, server.refuses(folder)  # type: ignore[attr-defined]
+def _sentence(folder: LaidOut, server: Server) -> str:
+    name, refusal = server.NAME, server.refuses(folder)
     if refusal:
         return f"{name}: not for this model: {refusal}."
-    if wrong := server.differences(folder):  # type: ignore[attr-defined]
+    if wrong := server.differences(folder):
         return f"{name}: gives other vectors, by its rules (not run): {'; '.join(wrong)}."
-    remarks = server.remarks(folder)  # type: ignore[attr-defined]
+    remarks = server.remarks(folder)
     return f"{name}: reads it as it is meant, by its rules (not run{''.join(f'; {remark}' for remark in remarks)})."
 
 
