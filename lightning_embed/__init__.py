@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from lightning_embed.module import EmbeddingModule
     from lightning_embed.recipe import Stage, run_recipe
     from lightning_embed.schedulers import WarmupSchedule
+    from lightning_embed.shrinking import shrink
     from lightning_embed.tokenizer import TextTokenizer
     from lightning_embed.training import FSDP2, auto_precision
 else:
@@ -98,6 +99,7 @@ else:
             "module": ["EmbeddingModule"],
             "recipe": ["Stage", "run_recipe"],
             "schedulers": ["WarmupSchedule"],
+            "shrinking": ["shrink"],
             "tokenizer": ["TextTokenizer"],
             "training": ["FSDP2", "auto_precision"],
         },
@@ -157,6 +159,7 @@ __all__ = [
     "import_vectors",
     "mine",
     "run_recipe",
+    "shrink",
     "trainer_defaults",
 ]
 

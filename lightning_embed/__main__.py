@@ -17,9 +17,10 @@ COMMANDS = {
     "export": "write a checkpoint's student as a sentence-transformers folder",
     "average": "write the average of several checkpoints' weights as one checkpoint",
     "mine": "find hard negatives for pairs, as a source to train on",
+    "shrink": "cut a first student out of a larger model, and say what each cut costs",
     "recipe": "train a chain of stages, from pretrained weights to an adapter for each task, and score them",
 }
-TOOLS = ("average", "cache", "doctor", "evaluate", "export", "mine", "recipe")
+TOOLS = ("average", "cache", "doctor", "evaluate", "export", "mine", "recipe", "shrink")
 """Commands with a module of their own in `cli`; the others are LightningCLI's, in `cli.fit`."""
 
 

@@ -27,6 +27,7 @@ ARROWS = {
     "mining": "errors utils compat batch encoders datamodules",
     "evaluation": "errors utils compat distributed heads batch encoders datamodules checkpoints",  # ψ: to the teacher's space
     "export": "errors utils compat heads encoders checkpoints evaluation",
+    "shrinking": "errors utils batch tokenizer encoders datamodules evaluation export",
     "module": "errors utils compat schedulers heads batch losses tokenizer encoders training checkpoints evaluation",
     # training: how many steps a run has
     "callbacks": "errors utils compat distributed heads batch encoders datamodules training checkpoints evaluation export module",
@@ -34,7 +35,7 @@ ARROWS = {
     "doctor": "errors utils compat batch losses tokenizer encoders datamodules training module callbacks",
     "recipe": "errors utils encoders datamodules evaluation export",
     "cli": "errors utils compat schedulers distributed losses datamodules training checkpoints mining evaluation export module"
-    " callbacks caching doctor recipe",
+    " callbacks caching doctor recipe shrinking",
     "__main__": "utils cli",
 }
 

@@ -222,6 +222,9 @@ def _misfit(text: str) -> str | None:
     key, value = re.search(r'Parser key "([\w.]+)"', text), re.search(r".*Given value: (.*)$", text)
     if types is None or key is None or value is None:
         return None
-    kinds = re.sub(r"<class '([\w.]+)'>|NoneType", lambda match: match[1] or "null", types[1])
+    kinds = re.sub(
+        r"<class '([\w.]+)'>|NoneType", lambda match: "null" if match[1] in (None, "NoneType") else match[1], types[1]
+    )
     kinds = re.sub(r"[\w.]+\.(\w+)", r"\1", kinds)
+    kinds = re.sub(r"Literal\[([^\]]*)\]", lambda match: match[1].replace("'", ""), kinds)
     return f"{key[1]}: expected one of {kinds}, got {value[1]}"

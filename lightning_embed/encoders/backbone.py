@@ -221,6 +221,19 @@ def layer_list(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
     )
 
 
+def set_layer_count(config: Any, layers: Sequence[int]) -> None:
+    """Writes into a config that a model has some of its layers.
+
+    Args:
+        config: A transformers config.
+        layers: Indices from 0, in their new order.
+    """
+    config.num_hidden_layers = len(layers)
+    for name in ("layer_types", "attention_window"):  # one entry a layer
+        if isinstance(entries := getattr(config, name, None), list):
+            setattr(config, name, [entries[i] for i in layers])
+
+
 def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Module:
     """A backbone of the same family that starts from some layers of this one.
 
@@ -241,10 +254,7 @@ def pick_layers(backbone: nn.Module, layers: Sequence[int], model: str) -> nn.Mo
     # not .to(dtype), which would round the rotary frequencies too
     dtype, attention = next(backbone.parameters()).dtype, attention_of(backbone)
     try:
-        config.num_hidden_layers = len(layers)
-        for name_of_list in ("layer_types", "attention_window"):  # one entry a layer
-            if isinstance(entries := getattr(config, name_of_list, None), list):
-                setattr(config, name_of_list, [entries[i] for i in layers])
+        set_layer_count(config, layers)
         small: nn.Module = AutoModel.from_config(config, dtype=dtype, attn_implementation=attention)
     except (AssertionError, AttributeError, ValueError) as error:
         raise UserError(

