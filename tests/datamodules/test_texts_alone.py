@@ -100,8 +100,10 @@ def test_one_column_of_texts_is_enough(tmp_path: Path, row: dict[str, Any]) -> N
 )
 def test_texts_beside_another_text_are_not_taken_for_texts_alone(tmp_path: Path, row: dict[str, Any]) -> None:
     file = put(tmp_path / "rows.jsonl", [row] * 3)
-    with pytest.raises(UserError, match="say which is which"):
+    with pytest.raises(UserError, match="say which is which") as refused:
         EmbeddingDataModule(file).rows("train")
+    alone = "or columns: {anchor: text} for its texts alone"
+    assert (alone in str(refused.value)) == ("text" in row)  # where it is clear which column the anchor is
     (rows,) = EmbeddingDataModule(Source(file, columns={"anchor": next(iter(row))})).rows("train")
     assert rows.roles == {"anchor"}
 

@@ -77,8 +77,10 @@ def find_roles(
         r for r in needed if len(roles.get(r, ())) != 1 and not (r == POSITIVE and r not in roles and LABEL in roles)
     ]
     if missing:
+        lone = texts_alone and missing == [POSITIVE] and source.columns is None
         raise UserError(
             f"source '{source.title}': no column is known to be its {' or '.join(missing)}; {_to_write(found, roles, needed, is_text)}"
+            + (f", or columns: {{anchor: {_quoted(roles[ANCHOR][0])}}} for its texts alone" if lone else "")
         )
     return _with_scores_that_fit({r: columns for r, columns in roles.items() if r == NEGATIVE or len(columns) == 1})
 
