@@ -19,6 +19,7 @@ from lightning_embed.checkpoints.weights import weights_of
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.distributed.tensors import unshard_state
 from lightning_embed.encoders.copies import gathered
+from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import GateError, UserError
 from lightning_embed.evaluation.held_out import can_score, some_texts, student_scores, swap_scores, teacher_scores
@@ -269,7 +270,8 @@ class Report(L.Callback):
         lengths = {rows.source.title: rows.source.max_length or longest for rows in data.rows("train")}
         found += notes.cut_texts(self.counts.cut, lengths)
         if module.teacher is not None and not is_loaded(module.teacher):
-            found.append(notes.TEACHER_WAS_STORED)
+            given = isinstance(module.teacher, StoredTeacher)
+            found.append(notes.TEACHER_IS_GIVEN if given else notes.TEACHER_WAS_STORED)
         return found + data.notes(self.counts.rows)
 
 

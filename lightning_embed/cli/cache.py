@@ -39,16 +39,25 @@ class CacheCLI(JobCLI):
             type=kind,
             metavar="FILE",
             help="Store given vectors, such as an API's, instead of running a teacher. FILE is Parquet with a column of texts and one of "
-            "vectors, or an (n, E) .npy with its n texts beside it: NAME.txt, one a line, or NAME.jsonl.",
+            "vectors, or an (n, E) .npy with its n texts beside it: NAME.txt, one a line, or NAME.jsonl. With ids the order is free.",
         )
         parser.add_argument(
             "--import_name", type=str, default="", help="What the teacher that gave the vectors is called."
         )
         parser.add_argument("--import_text", type=str, default="text", help="The column (or JSON key) of the texts.")
         parser.add_argument("--import_vector", type=str, default="vector", help="The Parquet column of the vectors.")
-        parser.add_argument("--import_texts", type=kind, metavar="FILE", help="The texts of a .npy, if not beside it.")
         parser.add_argument(
-            "--import_prompt", type=str, default="", help="What stood before each text when the vectors were made."
+            "--import_texts",
+            type=kind,
+            metavar="FILE",
+            help="The texts of a .npy, if not beside it; with ids, JSON lines of _id, text and perhaps title, as BEIR's corpus.jsonl.",
+        )
+        parser.add_argument("--import_id", type=kind, metavar="COLUMN", help="The Parquet column of the ids.")
+        parser.add_argument(
+            "--import_ids", type=kind, metavar="FILE", help="The ids of a .npy: *.txt, one a line, or a .npy of them."
+        )
+        parser.add_argument(
+            "--import_prompt", type=str, default="", help="What preceded each text when the vectors were made."
         )
 
     def before_instantiate_classes(self) -> None:
@@ -86,7 +95,8 @@ def verify_or_import(config: Any) -> bool:
     if file is not None:
         name = config.import_name
         columns = config.import_text, config.import_vector
-        store, new = import_vectors(file, name, folder, *columns, config.import_texts, config.import_prompt)
+        texts = config.import_texts, config.import_prompt, config.import_id, config.import_ids
+        store, new = import_vectors(file, name, folder, *columns, *texts)
         print(f"teacher store: {new:,} vectors of '{name}' imported; {summary(store)}")
         prompts = f", prompts: {{query: {config.import_prompt!r}}}" if config.import_prompt else ""
         teacher = f"{{class_path: StoredTeacher, init_args: {{name: {name}, dim: {store.dim}{prompts}}}}}"

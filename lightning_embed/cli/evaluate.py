@@ -17,7 +17,8 @@ def parser() -> ToolParser:
         "models",
         nargs="+",
         type=str,
-        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id; A+B: queries by A, documents by B",
+        help="[NAME=]MODEL: an exported folder, a checkpoint, an adapter, pip:NAME, a hub id; stored:NAME: vectors of "
+        "`cache --import`; mapped:NAME:MODEL: a model mapped to these; A+B: queries by A, documents by B",
     )
     made.add_argument(
         "--tasks",

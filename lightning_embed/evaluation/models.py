@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     from lightning_embed.encoders.text_encoder import TextEncoder
 
+STORED = "stored:"
+"""What precedes the name of given vectors: `stored:voyage`."""
+MAPPED = "mapped:"
+"""What precedes the name of given vectors and a model that is mapped to them: `mapped:voyage:path/to/model`."""
+
 
 @dataclass(frozen=True)
 class EvaluatedModel:
@@ -51,6 +56,67 @@ class EvaluatedModel:
     """What it takes on disk."""
     halves: tuple[EvaluatedModel, EvaluatedModel] | None = None
     """Of a pair of models, the one that embeds queries and the one that embeds documents."""
+    stored: bool = False
+    """Whether its vectors are looked up and never computed: they are kept nowhere else, and one may be missing (`MissingVectors`)."""
+    mapped: Mapped | None = None
+    """Of a model whose vectors are another's, mapped, that other and the map."""
+    about: str = ""
+    """A line for the report."""
+
+    @property
+    def inner(self) -> tuple[EvaluatedModel, ...]:
+        """The models that it is made of, if it is made of others."""
+        return self.halves or ((self.mapped.model,) if self.mapped else ())
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether some of its vectors are looked up."""
+        return self.stored or any(one.looks_up for one in self.inner)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What a mapped model is made of."""
+
+    model: EvaluatedModel
+    """Whose vectors are mapped."""
+    apply: Callable[[np.ndarray], np.ndarray]
+    """Maps (n, D) float32 vectors to (n, E) float32 ones."""
+
+
+class MissingVectors(UserError):
+    """Texts whose vectors are looked up have none.
+
+    Args:
+        model: What the user calls the model.
+        role: `query`, `document` or empty.
+        missing: The texts, at least one.
+        texts: How many texts were looked up, these among them.
+        cure: What to do.
+        task: The task's name, where it is known.
+    """
+
+    def __init__(self, model: str, role: str, missing: list[str], texts: int, cure: str, task: str = "") -> None:
+        self.model, self.role, self.missing, self.texts, self.cure, self.task = model, role, missing, texts, cure, task
+        text = " ".join(missing[0].split())
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        of = f"task '{task}': " if task else ""
+        super().__init__(
+            f"model '{model}': {of}the {role or 'text'} {shown!r} has no stored vector ({len(missing):,} of {texts:,} have none); {cure}"
+        )
+
+    def in_task(self, task: str) -> MissingVectors:
+        """The same, with the task named.
+
+        Args:
+            task: Its name.
+        """
+        return MissingVectors(self.model, self.role, self.missing, self.texts, self.cure, task)
+
+    @property
+    def all_queries(self) -> bool:
+        """Whether the texts are queries of which not one has a vector: documents alone were imported."""
+        return self.role == "query" and len(self.missing) == self.texts
 
 
 def split_name(spec: str) -> tuple[str, str]:
@@ -62,6 +128,10 @@ def split_name(spec: str) -> tuple[str, str]:
     name, equals, model = spec.partition("=")
     if equals and name and "/" not in name and not Path(spec).exists():
         return name, model
+    if spec.startswith(STORED):
+        return spec.removeprefix(STORED), spec
+    if spec.startswith(MAPPED):
+        return f"mapped-{split_name(spec.split(':', 2)[-1])[0]}", spec
     parts = [part for part in Path(spec).parts if part not in ("checkpoints", "..", "/")]
     plain = parts[-1:] if parts and parts[-1] not in ("model", "last.ckpt", "best.ckpt") else parts[-2:]
     return ("/".join(plain) or spec).removeprefix(PIP), spec

@@ -50,11 +50,15 @@ def evaluate(
     resamples: int = 2000,
     config_of_checkpoint: str | None = None,
     require: dict[str, float] | None = None,
+    teacher_store: str | None = None,
+    stored_prompts: dict[str, str] | None = None,
+    map_texts: str | None = None,
 ) -> Evaluation:
     """Scores models on tasks, compares them with the first, and writes and prints the report.
 
     Args:
         models: See `load_model`; `A+B` embeds queries by A and documents by B, each a model or the name of another one here.
+            `stored:NAME` are vectors that `cache --import` stored; `mapped:NAME:MODEL` is a model with a linear map to these.
         tasks: See `read_tasks`.
         dims: Sizes to truncate to; None: D and its halves, down to 32.
         precisions: Some of float32, int8, binary, binary_rescore.
@@ -67,6 +71,10 @@ def evaluate(
         config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
         require: Gate -> least value, of every model but the first, which counts as the teacher (of a model alone, of that one), such as
             `{of_teacher: 0.95, int8_of_float: 0.98}`; of one task, `of_teacher/TASK`; at the interval's lower end, `of_teacher_low/TASK`.
+        teacher_store: Folder of stored vectors, as in `fit`; None: the user's cache folder.
+        stored_prompts: What preceded texts when stored vectors were made (`--import_prompt`), by role, such as `{query: "Query: "}`.
+        map_texts: Texts with stored vectors that `mapped:` is fitted on, such as the index's corpus.jsonl: JSON lines of `text` and perhaps
+            `title`, or `*.txt`, one a line. The tasks' queries among them are left out.
 
     Raises:
         UserError: Something of the user's is missing or wrong, in one line.
@@ -81,27 +89,38 @@ def evaluate(
         writable(one, "give another folder")
         for one in (Path(output), Path(cache).expanduser() if cache else user_cache() / "evaluate")
     )
-    from lightning_embed.evaluation.models import load_model
+    from lightning_embed.evaluation.loading import Loader
+    from lightning_embed.evaluation.models import MAPPED
     from lightning_embed.evaluation.pairs import load_models, read_names
     from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
-    from lightning_embed.evaluation.tasks.grid import require_queries
+    from lightning_embed.evaluation.tasks.grid import queries_of, require_queries
     from lightning_embed.evaluation.tasks.local import read_tasks
 
     read_names(models)
     read = read_tasks(tasks, shots)
-    loaded = load_models(models, lambda spec: load_model(spec, device, batch_size, config_of_checkpoint))
+    queries = queries_of(read) if any(MAPPED in spec for spec in models) else set()
+    loader = Loader(
+        device, batch_size, config_of_checkpoint, teacher_store, stored_prompts or {}, map_texts, queries, kept
+    )
+    loaded = load_models(models, loader)
     require_queries(loaded, read)
-    grids = _grids(loaded, read, dims, chosen, kept)
+    grids, notes = _grids(loaded, read, dims, chosen, kept)
+    if require and loaded[0].name not in grids:
+        raise UserError(f"require: the gates compare with the first model, and there is none: {notes[0]}")
     scored = [
         ScoredModel(
             m.name, spec, m.fingerprint, m.dim, m.parameters, m.size_bytes, grids[m.name].rows, m.halves is not None
         )
         for m, spec in zip(loaded, models, strict=True)
+        if m.name in grids
     ]
+    notes += [f"model {name}: {about}" for name, about in _about(loaded).items()]
+    for line in notes:
+        note(line)
     _note_missing_scores(scored)
-    evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples)
+    evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples, notes)
     print_evaluation(evaluation, write_evaluation(evaluation, folder))
-    encoded = sum(grid.encoded for grid in grids.values())
+    encoded = loader.encoded + sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
     _require(require or {}, evaluation, folder)
     return evaluation
@@ -147,20 +166,49 @@ def _grids(
     dims: list[int] | None,
     precisions: Sequence[Precision],
     cache: Path,
-) -> dict[str, GridResult]:
-    """Model -> what it scored, in every size and precision."""
+) -> tuple[dict[str, GridResult], list[str]]:
+    """Model -> what it scored, in every size and precision, and which models were left out.
+
+    Models that look vectors up come first, so that a missing one is known before hours of encoding. A model whose queries have no vectors
+    at all is left out: of an old index only the documents are known.
+    """
+    from lightning_embed.evaluation.models import MissingVectors
     from lightning_embed.evaluation.tasks.grid import cell_count, evaluate_grid, grid_dims
 
-    sizes, found = grid_dims(dims, models), {}
-    for model in models:
+    sizes, notes = grid_dims(dims, models), []
+    found: dict[str, GridResult] = {}
+    missing: MissingVectors | None = None
+    for model in sorted(models, key=lambda model: not model.looks_up):
         own = sizes[model.name]
         with _Bars(model.name, cell_count(own, precisions, len(tasks))) as bars:
-            found[model.name] = evaluate_grid(model, tasks, own, precisions, cache, bars.on_texts, bars.on_cell)
+            try:
+                found[model.name] = evaluate_grid(model, tasks, own, precisions, cache, bars.on_texts, bars.on_cell)
+            except MissingVectors as error:
+                if not error.all_queries:
+                    raise
+                missing = error
+                notes.append(
+                    f"model {model.name}: left out, since not one query of task {error.task} has a stored vector; to have it, {error.cure}"
+                )
+    if missing is not None and not found:
+        raise missing
+    return found, notes
+
+
+def _about(models: Sequence[EvaluatedModel]) -> dict[str, str]:
+    """Name -> what is to be said of a model, of those that a pair is made of too."""
+    found: dict[str, str] = {}
+    for model in models:
+        found |= {model.name: model.about} if model.about else _about(model.inner)
     return found
 
 
 def evaluation_of(
-    scored: list[ScoredModel], tasks: Sequence[AbsTask], items: dict[str, dict[str, TaskItems]], resamples: int
+    scored: list[ScoredModel],
+    tasks: Sequence[AbsTask],
+    items: dict[str, dict[str, TaskItems]],
+    resamples: int,
+    notes: Sequence[str] = (),
 ) -> Evaluation:
     """Puts what models scored together, and compares each with the first.
 
@@ -169,6 +217,7 @@ def evaluation_of(
         tasks: What they were scored on.
         items: Model -> task -> what its score is made of.
         resamples: Of the bootstrap.
+        notes: Lines for the report.
     """
     from importlib.metadata import version
 
@@ -195,7 +244,7 @@ def evaluation_of(
         if task in items[first] and task in items[other]
         if (share := shared(items[first][task], items[other][task])) is not None
     ]
-    return Evaluation(scored, described, comparisons, versions, found)
+    return Evaluation(scored, described, comparisons, versions, found, list(notes))
 
 
 class _Bars:

@@ -139,6 +139,8 @@ def test_held_out_texts_alone_are_scored_by_their_cosine_with_the_teacher(
     teacher_row, before, after = ([row["scores"]["teacher_cosine"] for row in m["grid"]] for m in report["models"])
     assert teacher_row[0] == pytest.approx(1) and 0.2 < before[0] < after[0] == pytest.approx(float(by_hand), abs=1e-4)
     assert after[4] == pytest.approx(float(of_eight), abs=1e-4)
+    page = (tmp_path / "run/report.md").read_text()  # the teacher's cosine with itself is nothing to compare with
+    assert "**Training took the student's cosine with the teacher from" in page and "of teacher" not in page
 
 
 def test_the_mean_score_includes_texts_alone(job: Job, texts: Path, pairs: Path, tmp_path: Path) -> None:

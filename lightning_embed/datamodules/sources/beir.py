@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_embed.batch import text_key
-from lightning_embed.datamodules.sources.files import json_lines, open_text
+from lightning_embed.datamodules.sources.files import broken_file, json_lines, open_text
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 
@@ -26,6 +26,80 @@ class Judgement(NamedTuple):
     query: str
     document: str
     grade: float
+
+
+class Entry(NamedTuple):
+    """A document or a query."""
+
+    line: int
+    """Its line, from 1."""
+    name: str
+    """Its id."""
+    text: str
+    """Title and text."""
+
+
+def entries(file: str, who: str = "", key: str = "text") -> Iterator[Entry]:
+    """The lines of corpus.jsonl or queries.jsonl: `_id` (or `id`), `text`, and perhaps `title`, which is put in front of the text.
+
+    Args:
+        file: JSON lines, compressed or not.
+        who: What begins the message of an error.
+        key: The key of the text.
+
+    Raises:
+        UserError: If a line has another form.
+    """
+    for number, row in json_lines(file):
+        name = row.get("_id", row.get("id")) if isinstance(row, dict) else None
+        if name is None or not isinstance(row.get(key), str):
+            raise UserError(f"{who}{file}, line {number}: expected an object with _id and {key}")
+        yield Entry(number, str(name), joined(row, key))
+
+
+def joined(row: dict[str, Any], key: str = "text") -> str:
+    """Title and text of an entry as one text.
+
+    Args:
+        row: With a text and perhaps a `title`.
+        key: The key of the text.
+    """
+    return f"{row.get('title') or ''} {row[key]}".strip()
+
+
+def is_corpus(file: str) -> bool:
+    """Whether a file is the corpus of BEIR's layout: by its name, and by the keys of its first line.
+
+    Args:
+        file: Its path.
+    """
+    if Path(file).name not in ("corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.zst"):
+        return False
+    try:
+        _, row = next(json_lines(file), (0, None))
+    except broken_file():
+        return False  # its reader will say what is wrong
+    return isinstance(row, dict) and {"_id", "text"} <= set(row)
+
+
+def corpus_texts(files: list[str], title: str) -> Iterator[dict[str, str]]:
+    """A row for each document: its title and text, as texts alone. Documents without any text are left out.
+
+    Args:
+        files: In the form of corpus.jsonl.
+        title: The source's name.
+
+    Raises:
+        UserError: If a line has another form.
+    """
+    blank = 0
+    for file in files:
+        for entry in entries(file, f"source '{title}': "):
+            if entry.text:
+                yield {"anchor": entry.text}
+            blank += not entry.text
+    if blank:
+        note(f"source '{title}': {blank} documents of {', '.join(files)} have no text and are left out")
 
 
 def one_of(folder: Path, name: str) -> Path | None:
@@ -111,6 +185,13 @@ def features(held_out: bool) -> Any:
     return Features({"anchor": text, "positive": List(text)})
 
 
+def corpus_features() -> Any:
+    """The columns of `corpus_texts`."""
+    from datasets import Features, Value
+
+    return Features({"anchor": Value("string")})
+
+
 def rows(folder: Path, split: str, title: str, held_out: bool = False) -> Iterator[dict[str, Any]]:
     """A row for each query with at least one document judged above 0: its text, and theirs (title and text).
 
@@ -128,8 +209,9 @@ def rows(folder: Path, split: str, title: str, held_out: bool = False) -> Iterat
     corpus, queries, judged = files(folder, split, title)
     relevant = _relevant(judged, title)
     wanted = {document for documents in relevant.values() for document in documents}
-    texts = {name: text for name, text in _texts(str(corpus), title) if name in wanted}
-    asked = {name: text for name, text in _texts(str(queries), title) if name in relevant}
+    who = f"source '{title}': "
+    texts = {one.name: one.text for one in entries(str(corpus), who) if one.name in wanted}
+    asked = {one.name: one.text for one in entries(str(queries), who) if one.name in relevant}
     blank = 0
     for query, documents in relevant.items():
         for known, name, file in ((asked, query, queries), *((texts, document, corpus) for document in documents)):
@@ -166,12 +248,13 @@ def others(folder: Path, split: str, title: str, most: int) -> Iterator[dict[str
     """
     corpus, _, judged = files(folder, split, title)
     relevant = {document for documents in _relevant(judged, title).values() for document in documents}
-    keys = [text_key(name) for name, text in _texts(str(corpus), title) if text and name not in relevant]
+    who = f"source '{title}': "
+    keys = [text_key(one.name) for one in entries(str(corpus), who) if one.text and one.name not in relevant]
     taken = set(keys if len(keys) <= most else heapq.nsmallest(most, keys))
     yield {"positive": None, OTHERS: len(keys)}
-    for name, text in _texts(str(corpus), title):
-        if text and name not in relevant and text_key(name) in taken:
-            yield {"positive": text, OTHERS: None}
+    for one in entries(str(corpus), who):
+        if one.text and one.name not in relevant and text_key(one.name) in taken:
+            yield {"positive": one.text, OTHERS: None}
 
 
 def _relevant(judged: Path, title: str) -> dict[str, dict[str, Judgement]]:
@@ -183,11 +266,3 @@ def _relevant(judged: Path, title: str) -> dict[str, dict[str, Judgement]]:
     if not relevant:
         raise UserError(f"source '{title}': {judged}: not one judgement is above 0")
     return relevant
-
-
-def _texts(file: str, title: str) -> Iterator[tuple[str, str]]:
-    """Id, and title and text, of each entry."""
-    for number, row in json_lines(file):
-        if not isinstance(row, dict) or "_id" not in row or not isinstance(row.get("text"), str):
-            raise UserError(f"source '{title}': {file}, line {number}: expected an object with _id and text")
-        yield str(row["_id"]), f"{row.get('title') or ''} {row['text']}".strip()

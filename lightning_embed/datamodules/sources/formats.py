@@ -15,7 +15,15 @@ from lightning_embed.datamodules.sources.bad_rows import BadRows
 from lightning_embed.datamodules.sources.checks import is_text
 from lightning_embed.datamodules.sources.columns import may_play, role_of
 from lightning_embed.datamodules.sources.files import fingerprint
-from lightning_embed.datamodules.sources.paths import expand, is_hub_id, kind_of, named_kind, pattern_in, refuse_address
+from lightning_embed.datamodules.sources.paths import (
+    CORPUS,
+    expand,
+    is_hub_id,
+    kind_of,
+    named_kind,
+    pattern_in,
+    refuse_address,
+)
 from lightning_embed.datamodules.sources.sniff import refuse_other_content, refuse_other_separator
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.sources.table import Table
@@ -24,6 +32,8 @@ from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import quiet
 from lightning_embed.utils.version import __version__
 
+Rows = Callable[..., Iterator[dict[str, Any]]]
+"""Reads rows in BEIR's form."""
 LARGE = 50 << 20
 """Bytes of files from which on their conversion shows its progress."""
 
@@ -61,7 +71,7 @@ def _read(source: Source, bad_rows: BadRows, held_out: bool) -> tuple[Table, lis
             f"source '{source.title}': split '{source.split}' is not used: it chooses among the splits of a folder or a hub's data set"
         )
     for file in files:
-        refuse_other_content(file, source.format or named_kind(file))
+        refuse_other_content(file, "json" if source.format == CORPUS else source.format or named_kind(file))
     names = {kind_of(source, file) for file in files}
     if len(names) > 1:
         formats = ", ".join(sorted(names))
@@ -71,6 +81,11 @@ def _read(source: Source, bad_rows: BadRows, held_out: bool) -> tuple[Table, lis
     name = names.pop()
     for file in files if name in ("csv", "tsv") else ():
         refuse_other_separator(file, raw_rows.separator(name, source.delimiter))
+    if name == CORPUS:
+        made = {"files": files, "title": source.title}
+        return arrow_files.plain(
+            source, _generated(source, files, beir.corpus_texts, beir.corpus_features(), made)
+        ), files
     if name == "arrow" and all(map(in_memory.is_kept, files)):
         return arrow_files.plain(source, Table(files)), files
     if name in arrow_files.BEGINNINGS:
@@ -147,26 +162,31 @@ def read_others(source: Source) -> Table:
         source: A folder in BEIR's layout.
     """
     with quiet("datasets"):
-        return _generated(source, beir.others, beir.other_features(), {"most": source.corpus})
+        return _of_folder(source, beir.others, beir.other_features(), {"most": source.corpus})
 
 
-def _generated(source: Source, rows: Callable[..., Iterator[dict[str, Any]]], features: Any, more: Any) -> Table:
-    """Rows of a BEIR folder, written to the cache of `datasets` once."""
+def _of_folder(source: Source, rows: Rows, features: Any, more: dict[str, Any]) -> Table:
+    """Rows of a BEIR folder."""
+    folder = Path(source.paths[0]).expanduser()
+    files = [str(file) for file in beir.files(folder, source.split, source.title)]
+    given = {"folder": folder, "split": source.split, "title": source.title} | more
+    return _generated(source, files, rows, features, given)
+
+
+def _generated(source: Source, files: list[str], rows: Rows, features: Any, given: dict[str, Any]) -> Table:
+    """Rows of files in BEIR's form, written to the cache of `datasets` once."""
     import datasets
 
-    folder = Path(source.paths[0]).expanduser()
-    files = beir.files(folder, source.split, source.title)
-    key = fingerprint("beir", rows.__name__, sorted(more.items()), __version__, [str(file) for file in files])
-    given = {"folder": folder, "split": source.split, "title": source.title} | more
+    key = fingerprint("beir", rows.__name__, sorted(given.items()), __version__, files)
     try:
         return Table.of(datasets.Dataset.from_generator(rows, gen_kwargs=given, features=features, fingerprint=key))
     except Exception as error:  # datasets wraps what a generator raises
-        raise user_error(error) or _unreadable(error, source.title, folder, "beir") from None
+        raise user_error(error) or _unreadable(error, source.title, Path(source.paths[0]), "beir") from None
 
 
 def _folder(source: Source, folder: Path, held_out: bool) -> tuple[Table, list[str]]:
     if is_beir(source):
-        made = _generated(source, beir.rows, beir.features(held_out), {"held_out": held_out})
+        made = _of_folder(source, beir.rows, beir.features(held_out), {"held_out": held_out})
         return made, [str(folder)]
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from lightning_embed.datamodules.sources import beir
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.errors import UserError
 from lightning_embed.utils.notes import note
 
 KINDS = {suffix: suffix for suffix in ("json", "csv", "tsv", "parquet", "arrow")} | {"jsonl": "json", "ndjson": "json"}
 """End of a file's name -> its format."""
+CORPUS = "corpus"
+"""The format of BEIR's corpus.jsonl: title and text of each document are one text."""
 PACKED = ("gz", "zst", "zstd")
 LEFTOVERS = (
     "tmp",
@@ -46,6 +49,8 @@ def kind_of(source: Source, file: str) -> str:
     Raises:
         UserError: If the name says nothing.
     """
+    if source.format is None and source.columns is None and beir.is_corpus(file):
+        return CORPUS
     kind = source.format or named_kind(file)
     if kind is None:
         raise UserError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning_embed.datamodules.sources import arrow_files
 from lightning_embed.datamodules.sources.files import is_array, open_bytes
-from lightning_embed.datamodules.sources.paths import kind_of
+from lightning_embed.datamodules.sources.paths import CORPUS, kind_of
 from lightning_embed.datamodules.sources.raw_rows import parsed
 from lightning_embed.datamodules.sources.row_by_row import WHERE
 from lightning_embed.datamodules.sources.source import Source
@@ -38,7 +38,7 @@ def _each(files: list[str], source: Source) -> Iterator[str]:
         kind = kind_of(source, file) if Path(file).is_file() else None
         if kind in ("csv", "tsv"):
             yield from (where for where, _ in parsed([file], kind, source.delimiter))
-        elif kind == "json" and not is_array(file):
+        elif kind == CORPUS or (kind == "json" and not is_array(file)):
             with open_bytes(file) as lines:
                 yield from (f"{file}, line {n}" for n, line in enumerate(lines, start=1) if line.strip())
         elif kind in arrow_files.BEGINNINGS:

@@ -11,7 +11,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.utils.numbers import check_number
 
 Task = Literal["retrieval", "text-matching", "clustering", "classification"]
-Format = Literal["json", "csv", "tsv", "parquet", "arrow", "beir"]
+Format = Literal["json", "csv", "tsv", "parquet", "arrow", "beir", "corpus"]
 LongTexts = Literal["cut", "chunk"]
 if TYPE_CHECKING:
     RowsOf = str | Path | Sequence[str | Path] | in_memory.InMemory
@@ -34,7 +34,8 @@ class Source:
     (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv) or one that `datasets.save_to_disk` wrote; or a Hugging Face data set's id. In Python
     also rows: a list of dicts, a data frame or a `datasets.Dataset`, of which a copy is kept in the cache of `datasets`."""
     format: Format | None = None
-    """Format of the files; None: by their names."""
+    """Format of the files; None: by their names. `corpus`, also of a file of that name: JSON lines in the form of BEIR's corpus.jsonl,
+    whose title and text are one text."""
     delimiter: str | None = None
     """What stands between the cells of a CSV file, such as ";". None: a comma, and a tab in TSV."""
     columns: dict[str, str] | None = None

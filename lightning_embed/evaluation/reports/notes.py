@@ -73,3 +73,4 @@ def cut_texts(cut: Mapping[str, tuple[int, int]], lengths: Mapping[str, int]) ->
 
 
 TEACHER_WAS_STORED = "The teacher's vectors came from the store: it was not loaded, and its speed was not measured."
+TEACHER_IS_GIVEN = "Only vectors of the teacher are known: its size, speed and vectors of other texts are not."

@@ -7,6 +7,8 @@ from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, SWAPS, TEACH
 from lightning_embed.evaluation.reports.names import metric_title, points
 from lightning_embed.utils.formatting import duration
 
+TEACHER_COSINE = "teacher_cosine"
+"""The metric of texts alone."""
 Table = tuple[list[str], list[list[str]]]
 """Header, rows."""
 
@@ -63,7 +65,7 @@ def _comparisons(report: Report) -> list[str]:
     if after is None or score is None:
         return [f"No {title} of a trained student was measured."]
     sentences = []
-    reference = teacher.score(report.metric) if teacher else None
+    reference = _reference(report)
     if teacher and reference:
         sentence = f"The student {'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of the teacher's {title}"
         costs = []
@@ -85,6 +87,12 @@ def _comparisons(report: Report) -> list[str]:
     return sentences or [f"The student's {title} is {points(score)}."]
 
 
+def _reference(report: Report) -> float | None:
+    """The teacher's score, where it says something of the student's: its cosine with itself is 1."""
+    teacher = report.model(TEACHER)
+    return teacher.score(report.metric) if teacher and report.metric != TEACHER_COSINE else None
+
+
 def models_table(report: Report, every_metric: bool = True) -> Table:
     """A row for each model; columns that no model fills are left out.
 
@@ -94,8 +102,7 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
     """
     known = dict.fromkeys(metric for model in report.models for row in model.grid for metric in row.scores)
     metrics = [metric for metric in known if every_metric or metric == report.metric]
-    teacher = report.model(TEACHER)
-    reference = teacher.score(report.metric) if teacher else None
+    reference = _reference(report)
 
     def cells(model: ModelReport) -> dict[str, str]:
         score = model.score(report.metric)

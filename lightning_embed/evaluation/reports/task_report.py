@@ -89,6 +89,8 @@ class Evaluation:
     """Package -> version."""
     overlaps: list[Overlap] = field(default_factory=list)
     """Of each further model with the first, by retrieval task."""
+    notes: list[str] = field(default_factory=list)
+    """What else there is to say of models: which are left out, how a map was fitted."""
 
     @property
     def metrics(self) -> list[str]:
@@ -213,6 +215,7 @@ def markdown(evaluation: Evaluation, pictures: Mapping[str, str]) -> str:
         lines += markdown_table(task_table(evaluation, metric))
     lines += ["## What was evaluated", ""]
     lines += [f"- model {m.name}: `{m.source}`, {m.dim} dims, contents {m.fingerprint}" for m in evaluation.models]
+    lines += [f"- {line}" for line in evaluation.notes]
     lines += [f"- task {t.name}: {t.kind}, data {t.revision}" for t in evaluation.tasks]
     lines += ["- " + ", ".join(f"{name} {version}" for name, version in evaluation.versions.items()), ""]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from lightning_embed.evaluation.metrics.quantize import (
     signs,
     similarity_of,
 )
+from lightning_embed.evaluation.models import MissingVectors
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class TaskEncoder:
         model: What encodes.
         cache: Its vectors.
         on_texts: Called with a number of texts whenever so many were encoded.
-        halves: Of a pair of models, what encodes queries and what encodes documents.
+        inner: Of a pair of models, what encodes queries and what encodes documents; of a mapped model, what encodes before the map.
     """
 
     def __init__(
@@ -50,9 +51,9 @@ class TaskEncoder:
         model: EvaluatedModel,
         cache: EmbeddingCache,
         on_texts: Callable[[int], None] = lambda count: None,
-        halves: tuple[TaskEncoder, TaskEncoder] | None = None,
+        inner: tuple[TaskEncoder, ...] = (),
     ) -> None:
-        self.model, self.halves = model, halves
+        self.model, self.inner = model, inner
         self.cache, self.on_texts = cache, on_texts
         self.prompts = usable_prompts(model.prompts)
         self.mteb_model_meta = meta_of(model)
@@ -77,23 +78,30 @@ class TaskEncoder:
             prompt_type: Query, document or neither.
             kwargs: Not used: batches and devices are the model's affair.
         """
-        if self.halves is not None:
-            half = self.halves[prompt_type is not None and prompt_type.value == "document"]
-            return half.encode(
+        role = prompt_type.value if prompt_type else ""
+        if self.inner:
+            inner = self.inner[-1 if role == "document" else 0]
+            found = inner.encode(
                 inputs, task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, prompt_type=prompt_type
             )
+            mapped = self.model.mapped
+            return found if mapped is None else torch.from_numpy(mapped.apply(found.numpy()))
         texts = [text for batch in inputs for text in batch["text"]]
         name = choose_prompt(self.prompts, task_metadata, prompt_type)
         prompt = None if name is None else self.prompts[name]
-        role = prompt_type.value if prompt_type else ""
+        if self.model.stored:
+            try:
+                return torch.from_numpy(self.model.embed(texts, role, prompt))
+            except MissingVectors as error:
+                raise error.in_task(task_metadata.name) from None
         context = f"{role}\0{'' if prompt is None else prompt}"
-        found = self.cache.vectors(texts, context, lambda some: self.model.embed(some, role, prompt), self.on_texts)
-        return torch.from_numpy(found)
+        vectors = self.cache.vectors(texts, context, lambda some: self.model.embed(some, role, prompt), self.on_texts)
+        return torch.from_numpy(vectors)
 
     @property
     def encoded(self) -> int:
         """Texts that were not in the cache."""
-        return self.cache.encoded + sum(half.encoded for half in self.halves or ())
+        return self.cache.encoded + sum(inner.encoded for inner in self.inner)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """(n, m) scores of all pairs, by the model's own function."""
@@ -109,17 +117,16 @@ class TaskEncoder:
 
 
 def task_encoder(model: EvaluatedModel, folder: Path | None, on_texts: Callable[[int], None]) -> TaskEncoder:
-    """A model, or a pair of them, with its cache: a pair's halves find what was encoded by each of them alone.
+    """A model, a pair of them or a mapped one, with its cache: what they are made of finds what was encoded by it alone.
 
     Args:
         model: The model.
         folder: Where vectors are kept, by fingerprint; None: in memory.
         on_texts: As for `TaskEncoder`.
     """
-    if model.halves is not None:
-        queries, documents = (task_encoder(half, folder, on_texts) for half in model.halves)
-        return TaskEncoder(model, EmbeddingCache(), on_texts, (queries, documents))
-    return TaskEncoder(model, EmbeddingCache(folder / model.fingerprint if folder else None), on_texts)
+    inner = tuple(task_encoder(one, folder, on_texts) for one in model.inner)
+    own = None if inner or model.stored or folder is None else folder / model.fingerprint
+    return TaskEncoder(model, EmbeddingCache(own), on_texts, inner)
 
 
 class SizedEncoder:

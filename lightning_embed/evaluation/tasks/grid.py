@@ -146,6 +146,24 @@ def require_queries(models: Sequence[EvaluatedModel], tasks: Sequence[AbsTask]) 
         )
 
 
+def queries_of(tasks: Sequence[AbsTask]) -> set[str]:
+    """The queries of all retrieval tasks; fetches the data of stock ones.
+
+    Args:
+        tasks: The tasks.
+
+    Raises:
+        UserError: A task's data cannot be had.
+    """
+    found: set[str] = set()
+    for task in filter(_searches, tasks):
+        _load(task)
+        dataset: Any = task.dataset
+        texts = (text for subset in dataset.values() for split in subset.values() for text in split["queries"]["text"])
+        found.update(text for text in texts if isinstance(text, str))
+    return found
+
+
 def _searches(task: AbsTask) -> bool:
     from mteb.abstasks import AbsTaskRetrieval
 
