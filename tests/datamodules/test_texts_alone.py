@@ -108,6 +108,28 @@ def test_texts_beside_another_text_are_not_taken_for_texts_alone(tmp_path: Path,
     assert rows.roles == {"anchor"}
 
 
+def test_a_corpus_is_texts_alone_title_and_text_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"_id": "1", "title": "A", "text": "one "},
+        {"_id": "2", "title": "", "text": " "},
+        {"_id": "3", "text": "three", "metadata": {"url": "x"}},
+    ]
+    for path in (put(tmp_path / "corpus.jsonl", rows), Source(str(put(tmp_path / "docs.jsonl", rows)), format="corpus")):
+        (made,) = EmbeddingDataModule(path).rows("train")
+        assert made.roles == {"anchor"} and made.take([0, 1])["anchor"] == ["A one", "three"]
+    assert "1 documents of" in capsys.readouterr().err
+    (made,) = EmbeddingDataModule(
+        Source(str(tmp_path / "corpus.jsonl"), columns={"anchor": "title", "positive": "text"}, filter=["_id == '1'"])
+    ).rows("train")
+    assert made.roles == {"anchor", "positive"}
+    put(tmp_path / "corpus.jsonl", [*rows, {"_id": "4"}])
+    with pytest.raises(UserError, match=r"corpus.jsonl, line 4: expected an object with _id and text"):
+        EmbeddingDataModule(str(tmp_path / "corpus.jsonl")).rows("train")
+    (tmp_path / "other").mkdir()
+    pairs = put(tmp_path / "other/corpus.jsonl", [{"anchor": "a", "positive": "b"}] * 2)
+    assert EmbeddingDataModule(pairs).rows("train")[0].roles == {"anchor", "positive"}
+
+
 def scores(folder: Path) -> "pandas.Series[float]":
     """The last logged validation."""
     table = pandas.read_csv(folder / "csv/version_0/metrics.csv")
