@@ -114,7 +114,10 @@ def test_a_corpus_is_texts_alone_title_and_text_joined(tmp_path: Path, capsys: p
         {"_id": "2", "title": "", "text": " "},
         {"_id": "3", "text": "three", "metadata": {"url": "x"}},
     ]
-    for path in (put(tmp_path / "corpus.jsonl", rows), Source(str(put(tmp_path / "docs.jsonl", rows)), format="corpus")):
+    for path in (
+        put(tmp_path / "corpus.jsonl", rows),
+        Source(str(put(tmp_path / "docs.jsonl", rows)), format="corpus"),
+    ):
         (made,) = EmbeddingDataModule(path).rows("train")
         assert made.roles == {"anchor"} and made.take([0, 1])["anchor"] == ["A one", "three"]
     assert "1 documents of" in capsys.readouterr().err
