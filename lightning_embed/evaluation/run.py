@@ -172,7 +172,7 @@ def _grids(
     Models that look vectors up come first, so that a missing one is known before hours of encoding. A model whose queries have no vectors
     at all is left out: of an old index only the documents are known.
     """
-    from lightning_embed.evaluation.models import MissingVectors
+    from lightning_embed.evaluation.stored import MissingVectors
     from lightning_embed.evaluation.tasks.grid import cell_count, evaluate_grid, grid_dims
 
     sizes, notes = grid_dims(dims, models), []

@@ -10,7 +10,42 @@ import numpy as np
 from lightning_embed.datamodules.teacher_store.lookup import store_folder
 from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys, stored_teachers
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.models import EvaluatedModel, MissingVectors
+from lightning_embed.evaluation.models import EvaluatedModel
+
+
+class MissingVectors(UserError):
+    """Texts whose vectors are looked up have none.
+
+    Args:
+        model: What the user calls the model.
+        role: `query`, `document` or empty.
+        missing: The texts, at least one.
+        texts: How many texts were looked up, these among them.
+        cure: What to do.
+        task: The task's name, where it is known.
+    """
+
+    def __init__(self, model: str, role: str, missing: list[str], texts: int, cure: str, task: str = "") -> None:
+        self.model, self.role, self.missing, self.texts, self.cure, self.task = model, role, missing, texts, cure, task
+        text = " ".join(missing[0].split())
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        of = f"task '{task}': " if task else ""
+        super().__init__(
+            f"model '{model}': {of}the {role or 'text'} {shown!r} has no stored vector ({len(missing):,} of {texts:,} have none); {cure}"
+        )
+
+    def in_task(self, task: str) -> MissingVectors:
+        """The same, with the task named.
+
+        Args:
+            task: Its name.
+        """
+        return MissingVectors(self.model, self.role, self.missing, self.texts, self.cure, task)
+
+    @property
+    def all_queries(self) -> bool:
+        """Whether the texts are queries of which not one has a vector: documents alone were imported."""
+        return self.role == "query" and len(self.missing) == self.texts
 
 
 def open_given(name: str, setting: str | None = None) -> TeacherStore:

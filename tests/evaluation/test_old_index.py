@@ -9,9 +9,8 @@ import pytest
 
 from lightning_embed import UserError, import_vectors
 from lightning_embed.evaluation.mapped import LEAST, fit_map, kept, procrustes, ridge
-from lightning_embed.evaluation.models import MissingVectors
 from lightning_embed.evaluation.pairs import read_names
-from lightning_embed.evaluation.stored import load_stored
+from lightning_embed.evaluation.stored import MissingVectors, load_stored
 from tests.evaluation.test_evaluate import beir, cells, evaluate, lines, refused, sts
 from tests.toys import toy_folder
 

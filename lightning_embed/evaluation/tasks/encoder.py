@@ -19,7 +19,7 @@ from lightning_embed.evaluation.metrics.quantize import (
     signs,
     similarity_of,
 )
-from lightning_embed.evaluation.models import MissingVectors
+from lightning_embed.evaluation.stored import MissingVectors
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 
 if TYPE_CHECKING:
