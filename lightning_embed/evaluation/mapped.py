@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning_embed.evaluation.models import EvaluatedModel, Mapped
 from lightning_embed.evaluation.stored import lookup
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
 from lightning_embed.utils.activity import activity
+from lightning_embed.utils.atomic import whole_file
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """The ridge strengths that are tried."""
@@ -204,6 +206,27 @@ def load_mapped(
         about=f"a linear map of {model.name}, fitted on {len(texts):,} of {len(read):,} texts of {file}: {chosen_by}",
     )
     return made, embeddings.encoded
+
+
+def write_maps(models: Iterable[EvaluatedModel], folder: Path) -> list[Path]:
+    """Writes W and b of each mapped model as NAME.safetensors, in the form that `projection.weights` takes; returns the files.
+
+    Args:
+        models: Any; those that pairs are made of are looked at too.
+        folder: Where to.
+    """
+    from safetensors.numpy import save_file
+
+    files: list[Path] = []
+    for model in models:
+        if model.mapped is not None and isinstance(model.mapped.apply, LinearMap):
+            found = model.mapped.apply
+            file = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model.name)}.safetensors"
+            with whole_file(file) as partial:
+                save_file({"weight": np.ascontiguousarray(found.weight), "bias": found.bias}, partial)
+            files.append(file)
+        files += write_maps(model.inner, folder)
+    return list(dict.fromkeys(files))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

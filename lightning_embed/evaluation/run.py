@@ -90,6 +90,7 @@ def evaluate(
         for one in (Path(output), Path(cache).expanduser() if cache else user_cache() / "evaluate")
     )
     from lightning_embed.evaluation.loading import Loader
+    from lightning_embed.evaluation.mapped import write_maps
     from lightning_embed.evaluation.models import MAPPED
     from lightning_embed.evaluation.pairs import load_models, read_names
     from lightning_embed.evaluation.reports.task_report import ScoredModel, print_evaluation, write_evaluation
@@ -119,7 +120,7 @@ def evaluate(
         note(line)
     _note_missing_scores(scored)
     evaluation = evaluation_of(scored, read, {name: grid.items for name, grid in grids.items()}, resamples, notes)
-    print_evaluation(evaluation, write_evaluation(evaluation, folder))
+    print_evaluation(evaluation, [*write_evaluation(evaluation, folder), *write_maps(loaded, folder)])
     encoded = loader.encoded + sum(grid.encoded for grid in grids.values())
     print(f"{encoded:,} texts were encoded; what is known stays in {kept}")
     _require(require or {}, evaluation, folder)

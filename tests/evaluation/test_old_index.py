@@ -11,6 +11,7 @@ from lightning_embed import UserError, import_vectors
 from lightning_embed.evaluation.mapped import LEAST, fit_map, kept, procrustes, ridge
 from lightning_embed.evaluation.pairs import read_names
 from lightning_embed.evaluation.stored import MissingVectors, load_stored
+from lightning_embed.heads.projection import read_projection
 from tests.evaluation.test_evaluate import beir, cells, evaluate, lines, refused, sts
 from tests.toys import toy_folder
 
@@ -164,6 +165,8 @@ def test_the_map_that_keeps_the_most_neighbours_is_chosen() -> None:
 def test_a_mapped_model_is_a_row_like_any_other(
     models: tuple[Path, Path], index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from sentence_transformers import SentenceTransformer
+
     corpus, queries = texts_of(index / "corpus.jsonl"), texts_of(index / "queries.jsonl")
     give(tmp_path, models[0], queries)
     texts = lines(tmp_path / "texts.jsonl", [{"text": text} for text in [*queries, *corpus, "never given", " "]])
@@ -179,6 +182,14 @@ def test_a_mapped_model_is_a_row_like_any_other(
     assert "held-out texts" in line and report["notes"] == [line.removeprefix("note: ")]
     assert "\n100 texts were encoded" in told.out  # the map's own texts and rows take those of `small`
     assert cells(report, 3)[48, "float32"]["beir"] > 0.3
+    psi, encoder = read_projection(tmp_path / "out/map.safetensors"), SentenceTransformer(str(models[1]), device="cpu")
+    queried = encoder.encode(queries, normalize_embeddings=True) @ psi["weight"].numpy().T + psi["bias"].numpy()
+    own = SentenceTransformer(str(models[0]), device="cpu").encode(corpus)
+    queried, own = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (queried, own))
+    own = own.astype(np.float16).astype(np.float32)  # as they are stored
+    ranks = 1 + ((queried @ own.T) > (queried * own[:20]).sum(axis=1)[:, None]).sum(axis=1)
+    wanted = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean()
+    assert cells(report, 3)[48, "float32"]["beir"] == pytest.approx(wanted, abs=0.01)
     again = old_index(tmp_path, *words, *FAST, "--map_texts", texts)
     assert cells(again, 3) == cells(report, 3) and "\n0 texts were encoded" in capsys.readouterr().out
 
