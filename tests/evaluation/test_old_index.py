@@ -121,14 +121,19 @@ def test_a_text_is_found_without_its_white_space_and_a_blank_one_has_no_vector(t
         load_stored("api", "api", str(tmp_path / "store"))
 
 
-def unit(count: int, dim: int, seed: int) -> np.ndarray:
-    made = np.random.default_rng(seed).normal(size=(count, dim))
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors, brought to length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def random_vectors(count: int, dim: int, seed: int) -> np.ndarray:
+    """Of length 1."""
+    return unit(np.random.default_rng(seed).normal(size=(count, dim)))
 
 
 @pytest.mark.parametrize(("small", "large"), [(8, 12), (12, 8)])
 def test_procrustes_finds_a_rotation_that_is_there(small: int, large: int) -> None:
-    x = unit(100, small, 0)
+    x = random_vectors(100, small, 0)
     basis = np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
     y = x @ basis[:small, :large]
     found = procrustes(x, y)
@@ -142,7 +147,7 @@ def test_procrustes_finds_a_rotation_that_is_there(small: int, large: int) -> No
 
 
 def test_ridge_solves_its_normal_equations() -> None:
-    x, y = unit(60, 6, 0), unit(60, 9, 1)
+    x, y = random_vectors(60, 6, 0), random_vectors(60, 9, 1)
     found = ridge(x, y, 0.3)
     centred = x - x.mean(axis=0)
     wanted = np.linalg.solve(centred.T @ centred + 0.3 * np.eye(6), centred.T @ (y - y.mean(axis=0)))
@@ -151,11 +156,11 @@ def test_ridge_solves_its_normal_equations() -> None:
 
 
 def test_the_map_that_keeps_the_most_neighbours_is_chosen() -> None:
-    x = unit(300, 12, 0)
+    x = random_vectors(300, 12, 0)
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
     assert fit_map(x, x @ rotation)[1].startswith(("orthogonal Procrustes (best of 7 ridges", "ridge, strength 0.01"))
     stretched = x @ np.diag(np.linspace(0.1, 3, 12)) @ rotation + 0.2
-    stretched /= np.linalg.norm(stretched, axis=1, keepdims=True)
+    stretched = unit(stretched)
     found, chosen_by = fit_map(x, stretched)
     assert found.name.startswith("ridge") and "on 60 held-out texts" in chosen_by
     assert kept(found(x), stretched, stretched) > kept(procrustes(x, stretched)(x), stretched, stretched)
@@ -185,9 +190,9 @@ def test_a_mapped_model_is_a_row_like_any_other(
     psi, encoder = read_projection(tmp_path / "out/map.safetensors"), SentenceTransformer(str(models[1]), device="cpu")
     queried = encoder.encode(queries, normalize_embeddings=True) @ psi["weight"].numpy().T + psi["bias"].numpy()
     own = SentenceTransformer(str(models[0]), device="cpu").encode(corpus)
-    queried, own = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (queried, own))
-    own = own.astype(np.float16).astype(np.float32)  # as they are stored
-    ranks = 1 + ((queried @ own.T) > (queried * own[:20]).sum(axis=1)[:, None]).sum(axis=1)
+    own = unit(unit(own).astype(np.float16).astype(np.float32))  # as they are stored
+    scores = unit(queried) @ own.T
+    ranks = 1 + (scores > scores[range(20), range(20)][:, None]).sum(axis=1)
     wanted = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean()
     assert cells(report, 3)[48, "float32"]["beir"] == pytest.approx(wanted, abs=0.01)
     again = old_index(tmp_path, *words, *FAST, "--map_texts", texts)
