@@ -12,7 +12,7 @@ import numpy as np
 
 from lightning_embed.datamodules.sources.beir import joined
 from lightning_embed.datamodules.sources.files import broken_file, json_lines, open_text
-from lightning_embed.datamodules.teacher_store.store import TeacherStore
+from lightning_embed.datamodules.teacher_store.store import TeacherStore, content_keys
 from lightning_embed.errors import UserError, first_line
 from lightning_embed.evaluation.models import EvaluatedModel, Mapped
 from lightning_embed.evaluation.stored import lookup
@@ -167,8 +167,7 @@ def load_mapped(
     asked = {query.strip() for query in queries}
     read = read_map_texts(file)
     texts = [text for text in read if text not in asked]
-    vectors, found = lookup(store, texts, prompt) if texts else (np.empty((0, store.dim)), np.empty(0, bool))
-    places = np.flatnonzero(found)
+    places = np.flatnonzero(store.has(content_keys(texts, prompt))) if texts else np.empty(0, int)
     if len(places) < LEAST:
         raise UserError(
             f"model '{title}': a map is fitted on {LEAST} texts or more; of the {len(read):,} in {file}, {len(places):,} have a stored "
@@ -176,11 +175,11 @@ def load_mapped(
         )
     if len(places) > MOST:
         places = np.sort(np.random.default_rng(0).choice(places, MOST, replace=False))
-    texts, y = [texts[place] for place in places], _unit(vectors[places])
+    texts = [texts[place] for place in places]
+    y = _unit(lookup(store, texts, prompt)[0])
     prompt_of_model = model.prompts.get("document")
-    embeddings = EmbeddingCache(
-        cache / "embeddings" / model.fingerprint if cache else None
-    )  # an evaluation of the model looks there too
+    # an evaluation of the model looks there too
+    embeddings = EmbeddingCache(cache / "embeddings" / model.fingerprint if cache else None)
     with activity(f"fitting a linear map on {len(texts):,} texts of {file}"):
         x = embeddings.vectors(
             texts,
