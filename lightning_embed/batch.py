@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_embed.distributed.collectives import Gathered, gather
 from lightning_embed.errors import UserError
+from lightning_embed.utils.teacher_names import ONE
 
 if TYPE_CHECKING:
     from lightning_embed.heads import Projection
@@ -127,6 +128,12 @@ class TokenBatch:
     """Role -> tokens of the teacher's tokenizer; empty without a teacher."""
     teacher_vectors: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n, E) vectors that are known already; the teacher need not run for these."""
+    tokens_of: dict[str, dict[str, Tokens]] = field(default_factory=dict)
+    """Name -> `teacher` of that one, where there are several teachers."""
+    vectors_of: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Name -> `teacher_vectors` of that one, where there are several teachers."""
+    teachers: list[str] | None = None
+    """Names of the teachers whose losses are for it, the same on every rank; None: all."""
     keys: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) `text_key` of each text."""
     negative_counts: Tensor | None = None
@@ -152,6 +159,16 @@ class TokenBatch:
 
     def __len__(self) -> int:
         return len(self.student[ANCHOR if ANCHOR in self.student else POSITIVE])
+
+    def of_teacher(self, name: str) -> TokenBatch:
+        """The same batch with the tokens and vectors of one of several teachers as `teacher` and `teacher_vectors`.
+
+        Args:
+            name: The teacher's; `ONE`: the lone one's, which are there already.
+        """
+        if name == ONE:
+            return self
+        return replace(self, teacher=self.tokens_of.get(name, {}), teacher_vectors=self.vectors_of.get(name, {}))
 
     @property
     def columns(self) -> frozenset[str]:
@@ -197,6 +214,15 @@ def check_batch(batch: object) -> TokenBatch:
     return batch
 
 
+class Taught(NamedTuple):
+    """What one of several teachers gives a batch."""
+
+    vectors: dict[str, Tensor]
+    """Role -> (n, E) teacher vectors."""
+    projection: Projection | None
+    """The teacher's ψ."""
+
+
 @dataclass
 class EmbeddingBatch:
     """What a loss sees: this rank's vectors by role, before normalisation, and what is known of the texts."""
@@ -225,7 +251,11 @@ class EmbeddingBatch:
     """Optimizer steps done: what a loss that draws at random draws by, so that every rank and every resumed run draws alike."""
     whole: EmbeddingBatch | None = field(default=None, repr=False)
     """The untruncated batch that this one is a view of."""
-    _gathered: dict[tuple[str, str], Gathered] = field(default_factory=dict, repr=False)
+    by_teacher: dict[str, Taught] = field(default_factory=dict, repr=False)
+    """Where there are several teachers: name -> what it gives. A loss gets the batch `of_teacher` of its own."""
+    taught_by: str = ONE
+    """The name of the one of several teachers whose vectors these are."""
+    _gathered: dict[tuple[str, str, str], Gathered] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.student[ANCHOR])
@@ -247,9 +277,10 @@ class EmbeddingBatch:
         if self.whole is not None:
             rows, offset = self.whole.gather(column, role)
             return Gathered(rows[:, : self.dim] if column == "student" else rows, offset)
-        if (column, role) not in self._gathered:
-            self._gathered[column, role] = gather(getattr(self, column)[role])
-        return self._gathered[column, role]
+        key = (column, role, self.taught_by if column == "teacher" else ONE)
+        if key not in self._gathered:
+            self._gathered[key] = gather(getattr(self, column)[role])
+        return self._gathered[key]
 
     def texts(self, column: str, roles: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Several roles end to end: this rank's rows and every rank's; roles that the batch lacks are left out.
@@ -279,6 +310,17 @@ class EmbeddingBatch:
     def dim(self) -> int:
         """D, the size of the student's vectors."""
         return next(iter(self.student.values())).shape[-1]
+
+    def of_teacher(self, name: str | None) -> EmbeddingBatch:
+        """The same batch with the vectors and the projection of one of several teachers; gathers are shared.
+
+        Args:
+            name: The teacher's; None: the batch as it is.
+        """
+        if name is None:
+            return self
+        vectors, projection = self.by_teacher[name]
+        return replace(self, teacher=vectors, projection=projection, taught_by=name)
 
     def truncate(self, dim: int) -> EmbeddingBatch:
         """The same batch with the first `dim` entries of each student vector (Matryoshka); gathers are shared.

@@ -1,6 +1,6 @@
 """EmbeddingModule: a frozen teacher, a trainable student, and loss callbacks."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from lightning_embed.evaluation.held_out import refuse_texts_alone
 from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
-from lightning_embed.losses.base import Losses, as_terms
+from lightning_embed.losses.base import Losses, LossTerm, as_terms
 from lightning_embed.losses.requirements import Given, check_sources, remarks, teacher_roles
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.training.embedding import embed_batch
@@ -35,7 +35,9 @@ from lightning_embed.training.projection_start import fit_projection, vector_pai
 from lightning_embed.training.resumed import Made, settle_checkpoint, settle_optimizer
 from lightning_embed.training.seeding import seed_batch
 from lightning_embed.training.step_loss import weighted_sum
+from lightning_embed.training.teachers import asked_of_teachers, frozen, named, registered, roles_by_teacher
 from lightning_embed.utils.notes import note
+from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 
 class EmbeddingModule(ScoredModule):
@@ -50,8 +52,10 @@ class EmbeddingModule(ScoredModule):
         student: The encoder that trains.
         losses: Name -> loss and weight, or a loss alone, of weight 1; `train/<name>` is logged for each.
         teacher: The frozen encoder, loaded when it is first needed (never, if all its vectors are stored), or a `StoredTeacher`; a plain
-            `TextEncoder` does too, without the store. None where no loss needs one.
-        projection: ψ between the two spaces; its sizes are taken from the encoders. None where D = E or no loss needs it.
+            `TextEncoder` does too, without the store. Several: a mapping of names, one of which each loss then gives as its `teacher`.
+            None where no loss needs one.
+        projection: ψ between the two spaces; its sizes are taken from the encoders. Of several teachers: a mapping of their names. None,
+            or a name left out, where D = E or no loss needs it.
         optimizer: Makes the optimizer from parameter groups; None: torch.optim.AdamW.
         lr_scheduler: Makes the learning-rate schedule, advanced each step; None: constant.
     """
@@ -60,8 +64,12 @@ class EmbeddingModule(ScoredModule):
         self,
         student: TextEncoder,
         losses: Losses,
-        teacher: FrozenEncoder | StoredTeacher | TextEncoder | None = None,
-        projection: Projection | None = None,
+        teacher: FrozenEncoder
+        | StoredTeacher
+        | TextEncoder
+        | dict[str, FrozenEncoder | StoredTeacher | TextEncoder]
+        | None = None,
+        projection: Projection | dict[str, Projection] | None = None,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -69,12 +77,12 @@ class EmbeddingModule(ScoredModule):
         terms = as_terms(losses)
         check_parts(student, terms, teacher, projection)
         self.student = student
-        object.__setattr__(self, "teacher", None if teacher is None else teacher.eval().requires_grad_(False))
+        self.teachers = frozen(teacher)
         self.losses = nn.ModuleDict({name: term.loss for name, term in terms.items()})
         self.terms = terms
-        if projection is not None and teacher is not None:
-            projection.fit_to(student.dim, teacher.dim)
-        self.projection = projection
+        self.projection = registered(projection)
+        for name, one in self.projections.items():
+            one.fit_to(student.dim, self.teachers[name].dim)
         if student.base is not None:
             leave_base_out(self)
             self.strict_loading = False  # `check_base` is as strict about all that trains
@@ -82,14 +90,25 @@ class EmbeddingModule(ScoredModule):
         self._loss_log, self._logged = LossLog(), {}
         self._projection_started = False
 
-    teacher: FrozenEncoder | StoredTeacher | TextEncoder | None
+    teachers: dict[str, FrozenEncoder | StoredTeacher | TextEncoder]
+    """The teachers by name; a lone one has the name `ONE`."""
     _made: Made | None = None
     _logged: dict[str, float]
 
     @property
+    def teacher(self) -> FrozenEncoder | StoredTeacher | TextEncoder | None:
+        """The lone teacher; None where there is none or `teachers` has several by name."""
+        return self.teachers.get(ONE)
+
+    @property
+    def projections(self) -> dict[str, Projection]:
+        """The projections by their teachers' names."""
+        return named(self.projection)
+
+    @property
     def tokenizers(self) -> dict[str, TextTokenizer]:
-        """What the DataModule tokenises with: `student` and, if there is one that can read, `teacher`."""
-        encoders = {"student": self.student, "teacher": self.teacher}
+        """What the DataModule tokenises with: `student` and, if there is one that can read, `teacher` (of several, `teacher.NAME`)."""
+        encoders = {"student": self.student} | {teacher_key(name): one for name, one in self.teachers.items()}
         return {name: encoder.tokenizer for name, encoder in encoders.items() if isinstance(encoder, TextEncoder)}
 
     @property
@@ -97,15 +116,24 @@ class EmbeddingModule(ScoredModule):
         """The roles whose teacher vectors some loss needs, whatever its weight is now."""
         return frozenset[str]().union(*(teacher_roles(term.loss) for term in self.terms.values()))
 
+    @property
+    def roles_by_teacher(self) -> dict[str, frozenset[str]]:
+        """The same of each teacher's own losses."""
+        return roles_by_teacher(self.teachers, self.terms)
+
     def active(self, batch: TokenBatch) -> dict[str, tuple[EmbeddingLoss, float]]:
         """The losses that are for a batch and whose weight is not 0 at this step, with their weights.
 
         Args:
             batch: B rows, on every rank of the same source.
         """
-        terms = {name: term for name, term in self.terms.items() if term.takes(batch.columns)}
+        terms = self._terms_for(batch)
         weighted = {name: (term.loss, term.weight_at(self.global_step)) for name, term in terms.items()}
         return {name: (loss, weight) for name, (loss, weight) in weighted.items() if weight != 0}
+
+    def _terms_for(self, batch: TokenBatch) -> dict[str, LossTerm]:
+        columns = batch.columns
+        return {name: term for name, term in self.terms.items() if term.takes(columns, batch.teachers)}
 
     def encode(self, batch: TokenBatch, losses: Iterable[EmbeddingLoss]) -> EmbeddingBatch:
         """The vectors that some losses need of a batch, and no more.
@@ -114,7 +142,9 @@ class EmbeddingModule(ScoredModule):
             batch: B rows as tokens.
             losses: The losses that will be called.
         """
-        return embed_batch(self.student, self.teacher, self.projection, batch, losses, self.global_step)
+        losses = list(losses)
+        asked = asked_of_teachers(self.teachers, self.projections, self._terms_for(batch), losses)
+        return embed_batch(self.student, asked, batch, losses, self.global_step)
 
     def compute_losses(self, batch: EmbeddingBatch, losses: Mapping[str, EmbeddingLoss]) -> dict[str, Tensor]:
         """Name -> scalar of each loss, before its weight; `training_step` minimises Σ weight · value and logs `train/<name>`.
@@ -127,8 +157,9 @@ class EmbeddingModule(ScoredModule):
         """
         values: dict[str, Tensor] = {}
         for name, loss in losses.items():
-            loss.check(name, batch)
-            values[name] = loss(batch)
+            own = batch.of_teacher(self.terms[name].teacher if name in self.terms else None)
+            loss.check(name, own)
+            values[name] = loss(own)
         return values
 
     def weight_of(self, name: str) -> float:
@@ -180,7 +211,7 @@ class EmbeddingModule(ScoredModule):
             steps: Optimizer steps that will be done; None: no end.
         """
         terms = {name: term for name, term in self.terms.items() if term.runs_before(steps)}
-        vectors = {"teacher": self.teacher, "reference": self.student.adapter, "projection": self.projection}
+        vectors = {"teacher": self.teachers or None, "reference": self.student.adapter, "projection": self.projection}
         check_sources(terms, sources, [name for name, there in vectors.items() if there is not None])
 
     def remarks(self, sources: Iterable[Given], steps: int | None = None) -> list[str]:
@@ -228,38 +259,45 @@ class EmbeddingModule(ScoredModule):
         The run then trains on the same batches: none is left out.
         """
         self._settle_optimizer()
-        projection = self.projection
-        if projection is None or projection.start != "fitted" or projection.weights or self._projection_started:
+        fitted = {name: one for name, one in self.projections.items() if one.start == "fitted" and not one.weights}
+        if self._projection_started or self.trainer.global_step:
             return
-        if self.trainer.global_step or not self.teacher_roles:
-            return
-        batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
-        moved = (self.transfer_batch_to_device(check_batch(batch), self.device, 0) for batch in batches)
-        pairs = vector_pairs(self.student, self.teacher, moved, self.teacher_roles)
         training = self.student.training
         self.student.eval()
-        with self.trainer.precision_plugin.forward_context():
-            fit_projection(projection, pairs, self.trainer.strategy.broadcast)
-        self._projection_started = True
+        for name, projection in fitted.items():
+            if roles := self.roles_by_teacher[name]:
+                pairs = vector_pairs(self.student, self.teachers[name], self._first_batches(name), roles)
+                with self.trainer.precision_plugin.forward_context():
+                    fit_projection(projection, pairs, self.trainer.strategy.broadcast)
+                self._projection_started = True
         self.student.train(training)
 
+    def _first_batches(self, teacher: str) -> Iterator[TokenBatch]:
+        """The run's batches, on its device, that are for the losses of a teacher."""
+        batches: Iterable[TokenBatch] = self.trainer.train_dataloader  # type: ignore[assignment]
+        for batch in map(check_batch, batches):
+            if batch.teachers is None or teacher in batch.teachers:
+                yield self.transfer_batch_to_device(batch, self.device, 0).of_teacher(teacher)
+
     def setup(self, stage: str) -> None:
-        """Brings the teacher, which Lightning does not know of, to the device; raises `UserError` if held-out texts alone lack it."""
+        """Brings the teachers, which Lightning does not know of, to the device; raises `UserError` if held-out texts alone lack it."""
         self.check_held_out(getattr(self.trainer, "datamodule", None), stage)
         note_slow_precision(str(self.trainer.precision), self.student, self.trainer.strategy.root_device)
-        if self.teacher is not None:
-            self.teacher.to(self.trainer.strategy.root_device)
+        for teacher in self.teachers.values():
+            teacher.to(self.trainer.strategy.root_device)
 
     def configure_model(self) -> None:
         """Shards the weights over the devices, where the strategy does so; Lightning may call it again, or without a trainer."""
         if not is_attached(self):
             return
-        strategy, asked = self.trainer.strategy, getattr(self.teacher, "shard", False)
+        strategy = self.trainer.strategy
+        asked = {name: one for name, one in self.teachers.items() if getattr(one, "shard", False)}
         if isinstance(strategy, FSDP2):
-            teacher = self.teacher if asked and isinstance(self.teacher, FrozenEncoder) else None
-            strategy.shard_weights(self.student, [self.projection, *self.losses.values()], teacher)
+            teachers = [one for one in asked.values() if isinstance(one, FrozenEncoder)]
+            strategy.shard_weights(self.student, [*self.projections.values(), *self.losses.values()], teachers)
         elif asked:
-            raise UserError("teacher: shard: true needs --trainer.strategy fsdp2; leave it out, or take that strategy")
+            key = teacher_key(next(iter(asked)))
+            raise UserError(f"{key}: shard: true needs --trainer.strategy fsdp2; leave it out, or take that strategy")
 
     def on_train_batch_start(self, batch: TokenBatch, batch_idx: int) -> None:
         """Lets dropout be what it would be had the run never stopped."""

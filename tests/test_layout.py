@@ -16,7 +16,7 @@ ARROWS = {
     "schedulers": "errors utils",
     "distributed": "errors utils compat",  # a sharded checkpoint is a folder that is whole or not there
     "heads": "errors utils",
-    "batch": "errors distributed heads",
+    "batch": "errors utils distributed heads",  # utils: the name of a lone teacher
     "losses": "errors utils distributed heads batch",
     "testing": "heads batch losses",
     "tokenizer": "errors batch",

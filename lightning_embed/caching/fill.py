@@ -17,11 +17,12 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.teacher_store.lookup import OFF, TeacherLookup, store_folder
 from lightning_embed.datamodules.teacher_store.shard import problem, shard_names
 from lightning_embed.datamodules.teacher_store.store import TeacherStore
-from lightning_embed.datamodules.teacher_texts import Wanted
+from lightning_embed.datamodules.teacher_texts import Wanted, check_teachers
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.utils.signals import Stopped
+from lightning_embed.utils.teacher_names import teacher_key
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,12 +33,12 @@ def fill_store(
     trainer: L.Trainer | None = None,
     shard_texts: int = 16_384,
 ) -> None:
-    """Runs a module's teacher once over all texts of train, validation and test, and keeps its vectors in `data.teacher_store` for `fit`.
+    """Runs a module's teachers over all texts of train, validation and test, and keeps their vectors in `data.teacher_store` for `fit`.
 
     Texts that are stored already are not encoded again, so that a call that was stopped resumes.
 
     Args:
-        module: Its teacher runs, a `FrozenEncoder`.
+        module: Its teacher runs, a `FrozenEncoder`; several run one after the other, without those that are known by stored vectors alone.
         data: Its texts are read, those of the roles whose teacher vectors the module's losses need.
         trainer: The teacher runs on its devices; None: on one device, a GPU if there is one.
         shard_texts: Texts after which a shard is written, at least 1; one is written every minute too, which is the most that a kill
@@ -54,18 +55,33 @@ def fill_store(
 
 def _fill_share(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingDataModule, shard_texts: int) -> None:
     """Encodes this process's share of the texts that are not stored yet; all processes call it."""
-    teacher = _encoder(module)
+    teachers = _encoders(module)
     trainer.strategy.setup_environment()
-    barrier, first = trainer.strategy.barrier, trainer.is_global_zero
     if trainer.local_rank == 0:
         data.prepare_data()
-        teacher.identity()  # reads the weights, for their hash: once a machine
-    barrier()
+        for teacher in teachers.values():
+            teacher.identity()  # reads the weights, for their hash: once a machine
+    trainer.strategy.barrier()
     data.tokenizers = module.tokenizers
-    wanted = data.teacher_texts(SPLITS, module.teacher_roles)
-    if not wanted:
+    for split in SPLITS:
+        check_teachers(data.rows(split), module.teachers)
+    if not any(data.rows(split) for split in SPLITS):
         raise UserError("`cache` needs data: give data.train at least one source, e.g. --data.train pairs.jsonl")
-    store = _store(teacher, data)
+    for name, teacher in teachers.items():
+        wanted = data.teacher_texts(SPLITS, module.roles_by_teacher[name], name)
+        _fill_one(trainer, name, teacher, _store(teacher, data), wanted, shard_texts)
+
+
+def _fill_one(
+    trainer: L.Trainer,
+    name: str,
+    teacher: FrozenEncoder,
+    store: TeacherStore,
+    wanted: list[Wanted],
+    shard_texts: int,
+) -> None:
+    """Encodes this process's share of the texts that are not stored of one teacher."""
+    barrier, first = trainer.strategy.barrier, trainer.is_global_zero
     with _progress(first and trainer.progress_bar_callback is not None) as progress:
         if first:
             repair(store, progress)
@@ -88,7 +104,8 @@ def _fill_share(trainer: L.Trainer, module: EmbeddingModule, data: EmbeddingData
         line = f"{texts:,} texts, {texts - len(missing):,} of them stored already"
         if len(missing):
             line += f", {len(missing):,} encoded in {seconds:,.0f} s ({len(missing) / seconds:,.0f} texts/s)"
-        print(f"teacher store: {line}\nteacher store: {summary(store)}", flush=True)
+        who = f"teacher store: {name + ': ' if name else ''}"
+        print(f"{who}{line}\n{who}{summary(store)}", flush=True)
     barrier()
 
 
@@ -116,18 +133,21 @@ def _encode_all(
         writer.flush()
 
 
-def _encoder(module: EmbeddingModule) -> FrozenEncoder:
-    """The module's teacher, if it is one that `cache` can run."""
-    teacher = module.teacher
-    if isinstance(teacher, FrozenEncoder):
-        return teacher
-    if isinstance(teacher, StoredTeacher):
+def _encoders(module: EmbeddingModule) -> dict[str, FrozenEncoder]:
+    """The module's teachers that `cache` can run, by name; all but those that are known by stored vectors alone."""
+    runnable = {name: one for name, one in module.teachers.items() if not isinstance(one, StoredTeacher)}
+    if module.teachers and not runnable:
+        first = next(one for one in module.teachers.values() if isinstance(one, StoredTeacher))
         raise UserError(
-            f"teacher '{teacher.name}' is known by its stored vectors alone: `cache` has nothing to run; "
-            f"python -m lightning_embed cache --import FILE --import_name {teacher.name} adds vectors"
+            f"teacher '{first.name}' is known by its stored vectors alone: `cache` has nothing to run; "
+            f"python -m lightning_embed cache --import FILE --import_name {first.name} adds vectors"
         )
-    what = "model.teacher is not given" if teacher is None else f"model.teacher is a {type(teacher).__name__}"
-    raise UserError(f"`cache` needs a frozen teacher, e.g. model.teacher: {{model: FOLDER}}; {what}")
+    found = {name: one for name, one in runnable.items() if isinstance(one, FrozenEncoder)}
+    others = [f"model.{teacher_key(n)} is a {type(one).__name__}" for n, one in runnable.items() if n not in found]
+    if others or not found:
+        what = others[0] if others else "model.teacher is not given"
+        raise UserError(f"`cache` needs a frozen teacher, e.g. model.teacher: {{model: FOLDER}}; {what}")
+    return found
 
 
 def _store(teacher: FrozenEncoder, data: EmbeddingDataModule) -> TeacherStore:

@@ -2,6 +2,7 @@
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelSummary
+from torch import nn
 
 
 class WeightsSummary(ModelSummary):
@@ -28,7 +29,7 @@ def weights_lines(module: L.LightningModule) -> list[str]:
         training = sum(p.numel() for p in part.parameters() if p.requires_grad)
         if weights:
             share = "all of them train" if training == weights else f"{training:,} of them train"
-            kind = "" if name == "losses" else f" ({type(part).__name__})"
+            kind = "" if isinstance(part, nn.ModuleDict) else f" ({type(part).__name__})"
             lines.append(
                 f"{name}{kind}: {weights:,} weight{'s' * (weights > 1)}, {share if training else 'none trains'}"
             )

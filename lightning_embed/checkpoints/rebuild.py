@@ -26,7 +26,8 @@ def rebuild(settings: Any, instead: Mapping[str, Any] | None = None) -> Any:
 
     Args:
         settings: Plain data.
-        instead: Arguments for the constructor alone, as far as it takes them: the object then gets its own ones back.
+        instead: Arguments for the constructor alone, as far as it takes them: the object then gets its own ones back. Of several objects
+            by name: for each.
 
     Raises:
         UserError: A class cannot be imported, is of another kind, or does not take its arguments.
@@ -36,7 +37,7 @@ def rebuild(settings: Any, instead: Mapping[str, Any] | None = None) -> Any:
     if not isinstance(settings, dict):
         return settings
     if "class_path" not in settings:
-        return {key: rebuild(one) for key, one in settings.items()}
+        return {key: rebuild(one, instead) for key, one in settings.items()}
     kind = import_class(settings["class_path"])
     given = {name: rebuild(value) for name, value in settings["init_args"].items()}
     if not issubclass(kind, Described):

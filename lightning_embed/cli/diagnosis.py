@@ -107,11 +107,16 @@ def _value(value: Any, hint: Any, path: str, before: Any, places: Mapping[str, t
     classes, callables = classes_of(options)
     if isinstance(value, Mapping):
         inner = [get_args(one) for one in options if get_origin(one) in (dict, collections.abc.Mapping)]
-        if classes:
+        if classes and not (inner and _is_by_name(value, classes)):
             yield from _instance(value, classes, callables, path, before, places)
         elif inner:
             for key, item in value.items():
                 earlier = before.get(key) if isinstance(before, Mapping) else None
+                if classes and isinstance(item, str) and isinstance(class_named(item, classes), str):
+                    yield (
+                        f"{path}.{key}",
+                        f"expected its settings, such as {{{next(iter(arguments(classes[0]).types))}: {item}}}, got '{item}'",
+                    )
                 yield from _value(item, inner[0][1] if inner[0] else Any, f"{path}.{key}", earlier, places)
         elif not any(one is dict for one in options):
             yield path, expected(options, value)
@@ -123,6 +128,12 @@ def _value(value: Any, hint: Any, path: str, before: Any, places: Mapping[str, t
             yield from _value(item, inner[0][0], f"{path}, item {number}", None, places)
     else:
         yield from _plain(value, options, classes, path)
+
+
+def _is_by_name(value: Mapping[str, Any], classes: tuple[type, ...]) -> bool:
+    """Whether a mapping is one of names, such as those of several teachers, where it may be the settings of a class too."""
+    known = {*SPEC}.union(*(arguments(kind).types for kind in classes))
+    return known.isdisjoint(value) and any(isinstance(one, Mapping) for one in value.values())
 
 
 def _plain(value: Any, options: Sequence[Any], classes: tuple[type, ...], path: str) -> Found:
@@ -202,7 +213,7 @@ def _missing(value: Any, hint: Any, path: str) -> Found:
         items = [get_args(one) for one in options_of(hint) if is_list(one)]
         for number, item in enumerate(value if items and items[0] else (), 1):
             yield from _missing(item, items[0][0], f"{path}, item {number}")
-    elif isinstance(value, Mapping) and classes:
+    elif isinstance(value, Mapping) and classes and not (inner and _is_by_name(value, classes)):
         kind = class_named(value["class_path"], classes) if value.get("class_path") else classes[0]
         if isinstance(kind, str):
             return

@@ -114,10 +114,16 @@ def _is_given(argument: str, options: Iterable[str]) -> bool:
 
 
 def _changed(settings: Any, instead: Mapping[str, Any]) -> Any:
-    """Settings with other values for some of the arguments that they have."""
-    inner = settings.get("init_args") if isinstance(settings, dict) else None
-    if not isinstance(inner, dict):
+    """Settings with other values for some of the arguments that they have; so too those of several objects by name."""
+    if not isinstance(settings, dict):
         return settings
+    inner = settings.get("init_args")
+    if not isinstance(inner, dict):
+        return (
+            {name: _changed(one, instead) for name, one in settings.items()}
+            if "class_path" not in settings
+            else settings
+        )
     return settings | {"init_args": inner | {key: value for key, value in instead.items() if key in inner}}
 
 

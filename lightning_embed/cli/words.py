@@ -17,6 +17,7 @@ CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 """The dotted path of a class."""
 CONFIGS = (".yaml", ".yml", ".json")
 """Endings of files that hold the settings of a part."""
+SPEC = ("class_path", "init_args")
 ENCODERS = ("TextEncoder", "StaticEncoder", "FrozenEncoder", "StoredTeacher")
 
 
@@ -90,7 +91,7 @@ def _nested(path: Sequence[str], value: Any) -> Any:
 
 
 def written_out(content: Any) -> Any:
-    """A configuration whose short forms are written out: an encoder as a path, a loss as its class alone.
+    """A configuration whose short forms are written out: an encoder as a path, a loss as its class alone, projections by name.
 
     Args:
         content: What a file, or an option, sets.
@@ -103,6 +104,13 @@ def written_out(content: Any) -> Any:
         if isinstance(path := given.get(name), str) and not _is_class(path) and not path.endswith(CONFIGS):
             kind = "TextEncoder" if name == "student" else "FrozenEncoder"
             changed[name] = {"class_path": f"lightning_embed.{kind}", "init_args": {"model": path}}
+    if isinstance(
+        projection := given.get("projection"), Mapping
+    ):  # jsonargparse takes {a: {}, b: {}} for one without settings
+        changed["projection"] = {
+            name: {"class_path": "lightning_embed.Projection"} if one == {} and name not in SPEC else one
+            for name, one in projection.items()
+        }
     if isinstance(losses := given.get("losses"), Mapping):
         changed["losses"] = {name: _term(term) for name, term in losses.items()}
     full = {**given, **changed}

@@ -1,16 +1,17 @@
 """Rows -> texts -> tokens: what a DataLoader's worker does for each step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, TextBatch, TokenBatch, text_key
+from lightning_embed.batch import ANCHOR, NEGATIVE, POSITIVE, TextBatch, TokenBatch, Tokens, text_key
 from lightning_embed.datamodules.no_duplicates import NoDuplicates
 from lightning_embed.datamodules.plan import Plan, Step
 from lightning_embed.datamodules.sources.columns import (
@@ -28,6 +29,7 @@ from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup
 from lightning_embed.datamodules.token_cache import CachedTokenizer, cached
 from lightning_embed.errors import UserError
 from lightning_embed.tokenizer import TextTokenizer
+from lightning_embed.utils.teacher_names import ONE, by_name
 
 Tokenizer = TextTokenizer | CachedTokenizer
 
@@ -133,31 +135,39 @@ def _scores_of_texts(taken: dict[str, list[Any]], batch: TextBatch, epoch: int) 
 def token_batch(
     texts: TextBatch,
     student: Tokenizer,
-    teacher: Tokenizer | None,
+    teacher: Tokenizer | Mapping[str, Tokenizer] | None,
     prompt_of: dict[str, str],
     max_length: int | None = None,
-    stored: TeacherLookup | None = None,
+    stored: TeacherLookup | Mapping[str, TeacherLookup] | None = None,
 ) -> TokenBatch:
-    """Tokenises a batch for the student and, where its vectors are not stored, the teacher.
+    """Tokenises a batch for the student and, where their vectors are not stored, its teachers.
 
     Args:
         texts: The batch.
         student: The student's tokenizer.
-        teacher: The teacher's; where it gives the same tokens as the student's, they are made once.
+        teacher: The teacher's, or those of several by name; where one gives the same tokens as another, they are made once.
         prompt_of: Role -> whose prompt it gets.
         max_length: Tokens after which texts are cut, where the tokenizers do not cut them sooner.
-        stored: The teacher's stored vectors, if any.
+        stored: The teacher's stored vectors, or those of several by name, if any.
     """
     batch = TokenBatch({}, rows=texts.rows, source=texts.source)
+    teachers: dict[str, Tokenizer] = by_name(teacher)
+    lookups: dict[str, TeacherLookup] = by_name(stored)
     for role, column in texts.texts.items():
         batch.student[role], cut, lost = student(column, prompt_of[role], max_length)
         batch.texts_cut, batch.tokens_lost = batch.texts_cut + cut, batch.tokens_lost + lost
-        vectors = None if stored is None else stored.vectors(texts, role, prompt_of[role], max_length)
-        if vectors is not None:
-            batch.teacher_vectors[role] = vectors
-        elif teacher is not None:
-            same = teacher == student
-            batch.teacher[role] = batch.student[role] if same else teacher(column, prompt_of[role], max_length)[0]
+        made: list[tuple[Tokenizer, Tokens]] = [(student, batch.student[role])]
+        for name in {**lookups, **teachers}:
+            lookup = lookups.get(name)
+            vectors = None if lookup is None else lookup.vectors(texts, role, prompt_of[role], max_length)
+            if vectors is not None:
+                _vectors_of(batch, name)[role] = vectors
+            elif name in teachers:
+                tokens = next((tokens for other, tokens in made if other == teachers[name]), None)
+                if tokens is None:
+                    tokens = teachers[name](column, prompt_of[role], max_length)[0]
+                    made.append((teachers[name], tokens))
+                _tokens_of(batch, name)[role] = tokens
         batch.keys[role] = torch.tensor([text_key(text) for text in column], dtype=torch.long)
     if texts.negative_counts is not None:
         batch.negative_counts = torch.tensor(texts.negative_counts, dtype=torch.long)
@@ -166,6 +176,14 @@ def token_batch(
     batch.document = {role: torch.tensor(values, dtype=torch.long) for role, values in texts.document.items()}
     batch.grade = None if texts.grade is None else torch.tensor(texts.grade, dtype=torch.float32)
     return batch
+
+
+def _vectors_of(batch: TokenBatch, teacher: str) -> dict[str, Tensor]:
+    return batch.teacher_vectors if teacher == ONE else batch.vectors_of.setdefault(teacher, {})
+
+
+def _tokens_of(batch: TokenBatch, teacher: str) -> dict[str, Tokens]:
+    return batch.teacher if teacher == ONE else batch.tokens_of.setdefault(teacher, {})
 
 
 def balanced(sizes: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
@@ -209,12 +227,12 @@ class Steps(Dataset[TokenBatch]):
         sources: The opened sources that the plan numbers.
         plan: Which rows are step k.
         student: The student's tokenizer.
-        teacher: The teacher's, or None.
+        teacher: The teacher's, those of several by name, or None.
         rank: 0 to W - 1.
         world: W, number of ranks.
         balance: Whether ranks share a step's rows by their length; if not, rank r takes every W-th row from its r-th on.
         no_duplicates: Whether equal texts are kept out of a batch.
-        stored: The teacher's stored vectors, if any.
+        stored: The teacher's stored vectors, or those of several by name, if any.
         cache_tokens: Whether all texts are tokenised now, or were before, and only read from then on.
     """
 
@@ -223,19 +241,24 @@ class Steps(Dataset[TokenBatch]):
         sources: list[Rows],
         plan: Plan,
         student: TextTokenizer,
-        teacher: TextTokenizer | None,
+        teacher: TextTokenizer | Mapping[str, TextTokenizer] | None,
         rank: int = 0,
         world: int = 1,
         balance: bool = False,
         no_duplicates: bool = False,
-        stored: TeacherLookup | None = None,
+        stored: TeacherLookup | Mapping[str, TeacherLookup] | None = None,
         cache_tokens: bool = False,
     ) -> None:
-        self.sources, self.stored = sources, stored
+        self.sources, self.stored = sources, by_name(stored)
         self.students: list[Tokenizer] = [cached(student, rows) if cache_tokens else student for rows in sources]
-        self.teachers: list[Tokenizer | None] = [teacher] * len(sources)
-        if cache_tokens and teacher is not None and stored is None:
-            self.teachers = [cached(teacher, rows) for rows in sources]
+        self.teachers: list[dict[str, Tokenizer]] = [
+            {
+                name: cached(one, rows) if cache_tokens and name not in self.stored else one
+                for name, one in by_name(teacher).items()
+                if rows.source.has_teacher(name)
+            }
+            for rows in sources
+        ]
         self.rank, self.world, self.balance = rank, world, balance
         self.plan = plan
         self.steps = without_duplicates(plan, sources) if no_duplicates else plan
@@ -261,7 +284,8 @@ class Steps(Dataset[TokenBatch]):
             share = whole.rows[self.rank :: self.world]
             texts = text_batch(rows, Step(whole.source, share, whole.epoch, whole.key))
         prompt_of = {role: rows.source.prompt_of(role, rows.roles) for role in texts.texts}
-        student, teacher = self.students[whole.source], self.teachers[whole.source]
-        batch = token_batch(texts, student, teacher, prompt_of, rows.source.max_length, self.stored)
-        batch.task = rows.task
+        student, teachers = self.students[whole.source], self.teachers[whole.source]
+        stored = {name: one for name, one in self.stored.items() if rows.source.has_teacher(name)}
+        batch = token_batch(texts, student, teachers, prompt_of, rows.source.max_length, stored)
+        batch.task, batch.teachers = rows.task, rows.source.teachers
         return batch

@@ -1,6 +1,6 @@
 """EmbeddingDataModule: sources in, batches of tokens out, the same rows in the same order however often the run was killed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -25,12 +25,13 @@ from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.sources.source import Source
 from lightning_embed.datamodules.splits import Splits
 from lightning_embed.datamodules.teacher_store.lookup import TeacherLookup, open_lookup
-from lightning_embed.datamodules.teacher_texts import Wanted, count_stored, coverage_line, wanted_roles
+from lightning_embed.datamodules.teacher_texts import Wanted, check_teachers, count_stored, coverage_line, wanted_roles
 from lightning_embed.errors import UserError
 from lightning_embed.losses.requirements import Given
 from lightning_embed.tokenizer import TextTokenizer
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.numbers import check_number
+from lightning_embed.utils.teacher_names import ONE, by_name, teachers_among
 
 
 class EmbeddingDataModule(L.LightningDataModule):
@@ -102,7 +103,7 @@ class EmbeddingDataModule(L.LightningDataModule):
         self.num_workers, self.seed, self.teacher_store = num_workers, seed, teacher_store
         self.tokenizers: dict[str, TextTokenizer] = {}
         self._splits = Splits(self.sources, holdout, self.bad_rows)
-        self._stored: TeacherLookup | None = None
+        self._stored: dict[str, TeacherLookup] = {}
         self._resumed: dict[str, Any] | None = None
         self._started = False
         self._looks: dict[tuple[int, int, int], Dealt] = {}
@@ -118,11 +119,12 @@ class EmbeddingDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Opens the sources that a stage needs and takes the tokenizers from the trainer's module."""
         self._started = False
-        if self.trainer is not None:
-            self.tokenizers = self.trainer.lightning_module.tokenizers  # type: ignore[assignment]
+        module: Any = None if self.trainer is None else self.trainer.lightning_module
+        if module is not None:
+            self.tokenizers = module.tokenizers
         wanted = {"fit": ("train", "validation", "test")}.get(stage, (stage.replace("validate", "validation"),))
         for split in wanted:
-            self.rows(split)
+            check_teachers(self.rows(split), _teachers(module)) if module is not None else self.rows(split)
         if stage != "fit" and not self.rows(wanted[0]):
             command = getattr(stage, "value", stage)  # Lightning's is an enum
             raise UserError(f"`{command}` needs data: give data.{wanted[0]} at least one source")
@@ -167,41 +169,45 @@ class EmbeddingDataModule(L.LightningDataModule):
     def _open_store(self, trainer: L.Trainer) -> None:
         """Finds the teacher's stored vectors and says how many of the texts have one."""
         module: Any = trainer.lightning_module
-        self.use_store(getattr(module, "teacher", None), getattr(module, "teacher_roles", frozenset()))
-        if self._stored is None:
-            return
-        if trainer.is_global_zero and self._stored.roles:
-            splits = ("train",) if self._stored.required else ("train", "validation", "test")
-            print(coverage_line(self._stored, self.teacher_texts(splits, self._stored.roles)), flush=True)
+        roles: Any = getattr(module, "roles_by_teacher", None) or getattr(module, "teacher_roles", frozenset())
+        self.use_store(_teachers(module), roles)
+        for name, stored in self._stored.items():
+            if trainer.is_global_zero and stored.roles:
+                splits = ("train",) if stored.required else ("train", "validation", "test")
+                print(coverage_line(stored, self.teacher_texts(splits, stored.roles, name), name), flush=True)
 
-    def use_store(self, teacher: Any, roles: frozenset[str]) -> None:
-        """Puts the teacher's stored vectors, where there are some, into the batches.
+    def use_store(self, teacher: Any, roles: frozenset[str] | Mapping[str, frozenset[str]]) -> None:
+        """Puts the teachers' stored vectors, where there are some, into the batches.
 
         Args:
-            teacher: As for `open_lookup`.
-            roles: Which texts' vectors training batches have; those of evaluation have the pairs'.
+            teacher: As for `open_lookup`, or a mapping of names.
+            roles: Which texts' vectors training batches have, of several teachers by name; those of evaluation have the pairs'.
         """
-        found = open_lookup(teacher, self.teacher_store)
-        self._stored = None if found is None else replace(found, roles=roles)
+        asked = by_name(roles)
+        found = {name: open_lookup(one, self.teacher_store) for name, one in by_name(teacher).items()}
+        self._stored = {name: replace(one, roles=asked[name]) for name, one in found.items() if one is not None}
 
-    def teacher_texts(self, splits: Sequence[str], roles: frozenset[str]) -> list[Wanted]:
+    def teacher_texts(self, splits: Sequence[str], roles: frozenset[str], teacher: str = ONE) -> list[Wanted]:
         """The sources of some splits, each with the roles whose teacher vectors are used.
 
         Args:
             splits: `train`, `validation`, `test`.
             roles: Those of the losses, which training uses.
+            teacher: The teacher's name, where there are several.
         """
-        return [one for split in splits for one in wanted_roles(self.rows(split), split, roles)]
+        return [one for split in splits for one in wanted_roles(self.rows(split), split, roles, teacher)]
 
-    def teacher_is_stored(self, split: str) -> bool:
+    def teacher_is_stored(self, split: str, teacher: str = ONE) -> bool:
         """Whether every pair of a split has its teacher's vectors in the store.
 
         Args:
             split: `validation` or `test`.
+            teacher: The teacher's name, where there are several.
         """
-        if self._stored is None:
+        if teacher not in self._stored:
             return False
-        stored, different = count_stored(self._stored.for_split(split), self.teacher_texts([split], frozenset()))
+        lookup = self._stored[teacher].for_split(split)
+        stored, different = count_stored(lookup, self.teacher_texts([split], frozenset(), teacher))
         return stored == different
 
     def rows(self, split: str) -> list[Rows]:
@@ -243,12 +249,12 @@ class EmbeddingDataModule(L.LightningDataModule):
             self.rows(split),
             plan,
             self.tokenizers["student"],
-            self.tokenizers.get("teacher"),
+            teachers_among(self.tokenizers),
             rank,
             world,
             balance=training,
             no_duplicates=training and self.no_duplicates,
-            stored=None if self._stored is None else self._stored.for_split(split),
+            stored={name: one.for_split(split) for name, one in self._stored.items()},
             cache_tokens=training and self.cache_tokens,
         )
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -300,3 +306,9 @@ class EmbeddingDataModule(L.LightningDataModule):
                 "trainer.estimated_stepping_batches with this strategy: set trainer.max_steps and read that"
             )
         self._resumed = state_dict or None
+
+
+def _teachers(module: Any) -> dict[str, Any]:
+    """The teachers of a module, which need not be an `EmbeddingModule`."""
+    found: dict[str, Any] = getattr(module, "teachers", None) or by_name(getattr(module, "teacher", None))
+    return found

@@ -1,6 +1,6 @@
 """Which texts the plan can ask the teacher for, and how many of them are stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,8 @@ from lightning_embed.batch import ANCHOR, ROLES
 from lightning_embed.datamodules.sources.rows import Rows
 from lightning_embed.datamodules.teacher_store.lookup import EVALUATED, TeacherLookup
 from lightning_embed.datamodules.teacher_store.store import content_keys
+from lightning_embed.errors import UserError
+from lightning_embed.utils.teacher_names import ONE
 
 COUNTED_ROWS = 50_000
 """Rows that are looked up as a fit starts, to say how many texts are stored; of more rows, a sample."""
@@ -94,12 +96,13 @@ def count_stored(lookup: TeacherLookup, wanted: Sequence[Wanted], most_rows: int
     return int(lookup.store.has(different).sum()), len(different)
 
 
-def coverage_line(lookup: TeacherLookup, wanted: Sequence[Wanted]) -> str:
+def coverage_line(lookup: TeacherLookup, wanted: Sequence[Wanted], teacher: str = ONE) -> str:
     """What a fit says of the store as it starts.
 
     Args:
         lookup: The teacher's vectors.
         wanted: Sources, and the roles that are wanted of each.
+        teacher: Its name, where there are several.
     """
     stored, different = count_stored(lookup, wanted, COUNTED_ROWS)
     sampled = sum(len(rows) for rows, _ in wanted) > COUNTED_ROWS
@@ -111,15 +114,34 @@ def coverage_line(lookup: TeacherLookup, wanted: Sequence[Wanted]) -> str:
     )
     if lookup.required:
         then = "no teacher runs"
-    return f"teacher store: {stored:,} of {different:,} {seen} are stored in {lookup.store.path}; {then}"
+    of = f"{teacher}: " if teacher else ""
+    return f"teacher store: {of}{stored:,} of {different:,} {seen} are stored in {lookup.store.path}; {then}"
 
 
-def wanted_roles(rows: Sequence[Rows], split: str, train_roles: frozenset[str]) -> list[Wanted]:
+def wanted_roles(rows: Sequence[Rows], split: str, train_roles: frozenset[str], teacher: str = ONE) -> list[Wanted]:
     """Each source of a split with the roles whose teacher vectors are used: the losses' in training, the pairs' in evaluation.
+
+    Sources that name other teachers alone are left out.
 
     Args:
         rows: The split's sources.
         split: `train`, `validation` or `test`.
         train_roles: Roles that a loss wants the teacher's vectors of.
+        teacher: Its name, where there are several.
     """
-    return [(one, train_roles if split == "train" else EVALUATED) for one in rows]
+    return [(one, train_roles if split == "train" else EVALUATED) for one in rows if one.source.has_teacher(teacher)]
+
+
+def check_teachers(rows: Sequence[Rows], teachers: Collection[str]) -> None:
+    """Raises `UserError` at the first source that names a teacher that there is not.
+
+    Args:
+        rows: Opened sources.
+        teachers: The teachers' names; a lone one has none.
+    """
+    names = [name for name in teachers if name != ONE]
+    for source in (one.source for one in rows):
+        unknown = [name for name in source.teachers or [] if name not in names]
+        if unknown:
+            known = f"the teachers are {', '.join(names)}" if names else "model.teacher is no mapping of names"
+            raise UserError(f"source '{source.title}': teachers: there is no teacher '{unknown[0]}'; {known}")

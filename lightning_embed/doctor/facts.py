@@ -170,7 +170,9 @@ class Diagnosis:
     memory_changes: list[tuple[str, int]] = field(default_factory=list)
     """Settings, and what that batch needs with each of them instead."""
     store: StoreFacts | None = None
-    """What the teacher store has and lacks; None where no loss wants the teacher's vectors."""
+    """What the teacher store has and lacks; None where no loss wants the teacher's vectors, or there are several teachers."""
     first_validation: int | None = None
     """Batches before the first validation; None: there are no validation pairs, or it comes after a time."""
     warnings: list[str] = field(default_factory=list)
+    stores: dict[str, StoreFacts] = field(default_factory=dict)
+    """The same of each of several teachers, by name."""

@@ -18,7 +18,8 @@ class Need:
     student: Size
     chunks: Sequence[tuple[int, int]]
     """(texts, tokens) of each forward that is kept."""
-    teacher: Size | None
+    teachers: Sequence[tuple[Size, bool]]
+    """Those that are loaded, and whether each is sharded."""
     largest: tuple[int, int]
     """The largest of all forwards."""
     anchors: int
@@ -27,21 +28,19 @@ class Need:
     layout: Layout
     chunks_again: bool
     layers_again: bool
-    shard_teacher: bool
 
     def memory(self) -> Memory:
         """What it comes to."""
         return estimate(
             self.student,
             self.chunks,
-            teacher=self.teacher,
+            teachers=self.teachers,
             teacher_chunk=self.largest,
             anchors=self.anchors,
             documents=self.documents,
             mixed=self.mixed,
             layout=self.layout,
             layers_again=self.layers_again,
-            shard_teacher=self.shard_teacher,
         )
 
 
@@ -58,15 +57,15 @@ def longest_need(
         mixed: Whether it runs in mixed precision.
         on_gpu: Whether it runs on a GPU.
     """
-    student, teacher = module.student, None
-    if isinstance(module.teacher, TextEncoder):
-        teacher = size_of(_outline(module.teacher), on_gpu)
+    student = module.student
+    loaded = [one for one in module.teachers.values() if isinstance(one, TextEncoder)]
+    teachers = [(size_of(_outline(one), on_gpu), getattr(one, "shard", False)) for one in loaded]
     size, found = size_of(student.backbone, on_gpu), []
     for batch, title in zip(batches, titles, strict=False):
         need = Need(
             student=size,
             chunks=batch.chunks,
-            teacher=teacher,
+            teachers=teachers,
             largest=max(batch.chunks, key=lambda chunk: chunk[0] * chunk[1]),
             anchors=batch.anchors,
             documents=round(batch.documents) + 1,
@@ -74,7 +73,6 @@ def longest_need(
             layout=layout,
             chunks_again=student.checkpoint_chunks,
             layers_again=student.checkpoint_layers,
-            shard_teacher=getattr(module.teacher, "shard", False),
         )
         found.append((need, title))
     return max(found, key=lambda one: one[0].memory().total)
@@ -102,10 +100,10 @@ def changes(need: Need) -> Iterator[tuple[str, int]]:
         tried.append(("half of student.max_tokens", replace(need, chunks=[half], largest=half)))
     if not need.layers_again:
         tried.append(("student.checkpoint_layers: true", replace(need, layers_again=True)))
-    if need.teacher is not None:
-        tried.append(("a teacher store (python -m lightning_embed cache)", replace(need, teacher=None)))
-    if need.teacher is not None and need.layout.shard and not need.shard_teacher:
-        tried.append(("teacher.shard: true", replace(need, shard_teacher=True)))
+    if need.teachers:
+        tried.append(("a teacher store (python -m lightning_embed cache)", replace(need, teachers=())))
+    if need.layout.shard and not all(shard for _, shard in need.teachers):
+        tried.append(("teacher.shard: true", replace(need, teachers=[(size, True) for size, _ in need.teachers])))
     if not need.mixed:
         tried.append(("trainer.precision: bf16-mixed", replace(need, mixed=True)))
     now = need.memory().total

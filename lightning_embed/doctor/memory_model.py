@@ -200,40 +200,34 @@ def estimate(
     student: Size,
     chunks: Sequence[Chunk],
     *,
-    teacher: Size | None = None,
+    teachers: Sequence[tuple[Size, bool]] = (),
     teacher_chunk: Chunk = (0, 0),
     anchors: int = 0,
     documents: int = 0,
     mixed: bool = False,
     layout: Layout = Layout(),
     layers_again: bool = False,
-    shard_teacher: bool = False,
 ) -> Memory:
     """What one step needs on one device.
 
     Args:
         student: Its backbone.
         chunks: Its forwards that are kept at once.
-        teacher: The teacher's backbone, if it is loaded.
-        teacher_chunk: The teacher's largest forward.
+        teachers: The backbones of the teachers that are loaded, and whether each is shared out as the student is.
+        teacher_chunk: The largest forward of a teacher.
         anchors: B, this device's rows.
         documents: M, documents of all devices.
         mixed: Whether it runs in mixed precision.
         layout: How weights, gradients and optimizer state lie on the devices.
         layers_again: Whether the student computes each layer again in the backward pass (checkpoint_layers).
-        shard_teacher: Whether the teacher's weights are shared out as the student's are.
     """
-    teachers = 0
-    if teacher is not None:
-        shared = shard_teacher and layout.shard > 0
-        teachers = held(teacher, layout, mixed) if shared else teacher.weight_bytes
-        teachers += passing(teacher, teacher_chunk, mixed)
+    weights = sum(held(one, layout, mixed) if shard and layout.shard else one.weight_bytes for one, shard in teachers)
     return Memory(
         weights=held(student, layout, mixed),
         gradients=gradient_bytes(student, layout),
         optimizer=8 * -(-student.trainable // max(1, layout.shard)),
         activations=activations(student, chunks, mixed, layers_again),
-        teacher=teachers,
+        teacher=weights + max((passing(one, teacher_chunk, mixed) for one, _ in teachers), default=0),
         losses=4 * 3 * (anchors + documents) * student.hidden + 4 * 3 * min(anchors * documents, max(SLICE, documents)),
     )
 

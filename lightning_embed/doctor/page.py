@@ -26,7 +26,9 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     page.batches(found)
     page.memory(found)
     if found.store is not None:
-        page.store(found.store)
+        page.store("teacher store", found.store)
+    for name, store in found.stores.items():
+        page.store(f"teacher store of {name}", store)
 
 
 class _Page:
@@ -118,12 +120,12 @@ class _Page:
         self.line(_memory(memory))
         self.line()
 
-    def store(self, store: StoreFacts) -> None:
+    def store(self, what: str, store: StoreFacts) -> None:
         if store.path is None:
             said = "it is off" if store.off else "it has nothing of this teacher; `cache` fills it"
-            self.line(f"teacher store: {said}")
+            self.line(f"{what}: {said}")
         else:
-            self.line(f"teacher store, {store.path}", "bold")
+            self.line(f"{what}, {store.path}", "bold")
             rows = [
                 [one.title, one.split, *(f"{n:,}" for n in (one.texts, one.stored, one.texts - one.stored))]
                 for one in store.sources

@@ -11,6 +11,7 @@ from lightning_embed.callbacks.loss_schedule import LossSchedule
 from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.datamodules.collate import Steps
 from lightning_embed.datamodules.sources.rows import Rows
+from lightning_embed.datamodules.teacher_texts import check_teachers
 from lightning_embed.doctor.advice import batch_advice, encoder_advice, plan_advice, source_advice, store_advice
 from lightning_embed.doctor.batches import Ask, batch_facts, turns_of
 from lightning_embed.doctor.facts import BatchFacts, Diagnosis, SourceFacts
@@ -23,6 +24,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.losses import EmbeddingLoss, InfoNCE
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import FSDP2
+from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 SPLITS = ("train", "validation", "test")
 
@@ -123,6 +125,8 @@ def examine(
     data.prepare_data()
     data.tokenizers = module.tokenizers
     data.setup("fit")
+    for split in SPLITS:
+        check_teachers(data.rows(split), module.teachers)
     module.check_held_out(data)
     losses = [term.loss for term in module.terms.values() if term.runs_before(run.max_steps)]
     ask = _ask(module.student, losses)
@@ -132,6 +136,7 @@ def examine(
         module, batches, [source.title for source in sources], run.layout, run.mixed, run.on_gpu
     )
     there = available(run.on_gpu)
+    stores = store_facts(module, data, SPLITS)
     found = Diagnosis(
         sources=sources,
         batches=batches,
@@ -145,7 +150,8 @@ def examine(
         layout=str(run.layout),
         memory_changes=list(changes(need)),
         memory_there=there if there is None or run.on_gpu else there // run.ranks,
-        store=store_facts(module, data, SPLITS),
+        store=stores.pop(ONE, None),
+        stores=stores,
     )
     return replace(found, warnings=list(_warnings(found, module, data, run)))
 
@@ -216,10 +222,11 @@ def _warnings(found: Diagnosis, module: EmbeddingModule, data: EmbeddingDataModu
         yield from batch_advice(source, batch, data.no_duplicates, found.contrastive)
     yield from plan_advice(found)
     yield from module.remarks(data.given, run.max_steps)
-    if found.store is not None:
-        yield from store_advice(found.store)
+    for store in [*([] if found.store is None else [found.store]), *found.stores.values()]:
+        yield from store_advice(store)
     asked = {role.prompt for source in found.sources for role in source.roles}
-    for name, encoder in (("student", module.student), ("teacher", module.teacher)):
+    teachers = {teacher_key(name): one for name, one in module.teachers.items()}
+    for name, encoder in {"student": module.student, **teachers}.items():
         if isinstance(encoder, TextEncoder):
             tokenizer = encoder.tokenizer
             used = {prompt: tokenizer.prompts.get(prompt, "") for prompt in asked}

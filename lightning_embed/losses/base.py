@@ -11,7 +11,7 @@ On several ranks, mean over ranks of what `forward` returns must be the loss of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from lightning_embed.batch import ROLES, EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.heads import normalize
-from lightning_embed.losses.requirements import Given, refuse
+from lightning_embed.losses.requirements import Given, refuse, takes_teacher
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.numbers import check_number
+from lightning_embed.utils.teacher_names import ONE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -170,6 +171,8 @@ class LossTerm(Described):
     when: str | None = None
     """Which batches it is for: `score`, those that have scores, or `no score`, those that have none; so too with `label`, `negative`,
     `positive` and `document`. None: all; one that lacks what the loss requires is then an error."""
+    teacher: str | None = None
+    """The name of its teacher, where the module has several. None: the lone one, or the loss takes none."""
 
     def __post_init__(self) -> None:
         check_weight(f"loss {type(self.loss).__name__}: weight", self.weight)
@@ -177,12 +180,15 @@ class LossTerm(Described):
         if what not in CONDITIONS:
             raise UserError(f"when: expected one of {', '.join(CONDITIONS)}, or `no` before it, got {self.when!r}")
 
-    def takes(self, there: Set[str]) -> bool:
+    def takes(self, there: Set[str], teachers: Collection[str] | None = None) -> bool:
         """Whether it is for a batch.
 
         Args:
             there: What the batch has: roles, `score`, `label`, `document`.
+            teachers: Names of the teachers whose losses are for the batch; None: all.
         """
+        if teachers is not None and takes_teacher(self.loss) and (self.teacher or ONE) not in teachers:
+            return False
         if self.when is None:
             return True
         return (self.when.removeprefix("no ") in there) != self.when.startswith("no ")

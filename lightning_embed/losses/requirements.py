@@ -1,6 +1,6 @@
 """What a loss requires against what there is: asked of the sources before the first step, and of every batch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,8 +23,8 @@ class Term(Protocol):
     def loss(self) -> Requiring:
         """The loss."""
 
-    def takes(self, there: Set[str]) -> bool:
-        """Whether it is for batches with these roles and columns."""
+    def takes(self, there: Set[str], teachers: Collection[str] | None) -> bool:
+        """Whether it is for batches with these roles and columns, of a source that names these teachers."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Given:
     """Rows without a negative."""
     same: frozenset[str] = frozenset()
     """What is the same in all rows: `anchor`, `positive`, `score`."""
+    teachers: Collection[str] | None = None
+    """Names of the teachers whose losses are for it; None: all."""
 
     @property
     def there(self) -> frozenset[str]:
@@ -64,6 +66,15 @@ def teacher_roles(loss: Requiring) -> frozenset[str]:
     if "teacher" not in named:
         return frozenset()
     return named & set(ROLES) if loss.taught_by is None else loss.taught_by
+
+
+def takes_teacher(loss: Requiring) -> bool:
+    """Whether a loss takes a teacher's vectors or its projection.
+
+    Args:
+        loss: Says it by `requires` and `uses`.
+    """
+    return not {"teacher", "projection"}.isdisjoint(loss.requires | loss.uses)
 
 
 def lacking(loss: Requiring, given: Given) -> list[str]:
@@ -116,8 +127,10 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
         columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
         taken = _taken(terms, given)
         if terms and not taken:
+            named = "" if given.teachers is None else f" and names {', '.join(given.teachers) or 'no'} as its teachers"
             raise UserError(
-                f"source '{given.source}' has {', '.join(sorted(given.there))}, and no loss is for such batches: correct `when`, or drop it"
+                f"source '{given.source}' has {', '.join(sorted(given.there))}{named}, and no loss is for such batches: correct `when`"
+                f"{' or `teachers`' if named else ''}, or drop it"
             )
         idle = _idle(terms, given)
         if idle and len(idle) == len(taken):
@@ -176,4 +189,4 @@ def remarks(terms: Mapping[str, Term], sources: Iterable[Given]) -> Iterator[str
 
 def _taken(terms: Mapping[str, Term], given: Given) -> dict[str, Requiring]:
     """Name -> loss, of those that are for a source's batches."""
-    return {name: term.loss for name, term in terms.items() if term.takes(given.there)}
+    return {name: term.loss for name, term in terms.items() if term.takes(given.there, given.teachers)}

@@ -109,20 +109,20 @@ class FSDP2(ModelParallelStrategy):
         super().setup(trainer)
 
     def shard_weights(
-        self, student: "TextEncoder", heads: Iterable[nn.Module | None], teacher: "FrozenEncoder | None"
+        self, student: "TextEncoder", heads: Iterable[nn.Module | None], teachers: Iterable["FrozenEncoder"]
     ) -> None:
-        """Shards a student, its heads and, if one is given, a teacher, when it is loaded; those that are sharded stay as they are.
+        """Shards a student, its heads and, when they are loaded, some teachers; those that are sharded stay as they are.
 
         Args:
             student: The encoder that trains.
             heads: What trains beside it.
-            teacher: The frozen encoder.
+            teachers: Frozen encoders.
         """
         mesh, policy = self.mesh, self.policy
         assert mesh is not None
         shard_encoder(student, mesh, policy)
         shard_heads(heads, mesh)
-        if teacher is not None:
+        for teacher in teachers:
             teacher.when_loaded(lambda encoder: shard_encoder(encoder, mesh, policy, keep_root=False))
 
     def post_backward(self, closure_loss: Tensor) -> None:

@@ -305,7 +305,7 @@ def test_every_text_of_every_epoch_is_stored(student: Path, teacher: Path, tmp_p
         keys = np.unique(lookup.keys(column.texts, column.prompt, column.max_length))
         lookup.store.add(keys, np.ones((len(keys), 2), np.float16))
     lookup.store.refresh()
-    data._stored = lookup
+    data._stored = {"": lookup}
     steps = data.train_dataloader().dataset
     seen = [steps[step] for step in range(8 * len(data.plan))]
     assert all(set(batch.teacher_vectors) == set(roles) and not batch.teacher for batch in seen)

@@ -21,7 +21,7 @@ def test_activations_by_hand() -> None:
 
 
 def test_a_step_by_hand() -> None:
-    found = estimate(PLAIN, [(3, 5)], teacher=PLAIN, teacher_chunk=(3, 5), anchors=4, documents=10)
+    found = estimate(PLAIN, [(3, 5)], teachers=[(PLAIN, False)], teacher_chunk=(3, 5), anchors=4, documents=10)
     assert (found.weights, found.gradients, found.optimizer) == (4000, 3600, 7200)
     assert found.activations == 2 * 15 * 136 * 4
     assert found.teacher == 4000 + 15 * (4 * 8 + 2 * 32) * 4
@@ -44,16 +44,14 @@ def test_a_step_under_ddp_by_hand() -> None:
 
 def test_a_step_under_fsdp2_by_hand() -> None:
     # 4 devices share all; 1000 - 2*300 = 400 parameters are outside of the layers
-    found = estimate(LAYERED, [(3, 5)], teacher=LAYERED, layout=Layout(ranks=4, shard=4))
+    found = estimate(LAYERED, [(3, 5)], teachers=[(LAYERED, False)], layout=Layout(ranks=4, shard=4))
     assert LAYERED.outside == 400
     assert found.weights == 1000 + 4 * (400 + 2 * 300)
     assert found.gradients == 4 * 250 + 4 * 400
     assert found.optimizer == 8 * 250 and found.teacher == 4000
     assert found.activations == estimate(LAYERED, [(3, 5)]).activations
     # HSDP: 2 groups of 2; in mixed precision what is gathered has 2 bytes; a sharded teacher
-    found = estimate(
-        LAYERED, [(3, 5)], teacher=LAYERED, mixed=True, layout=Layout(ranks=4, shard=2), shard_teacher=True
-    )
+    found = estimate(LAYERED, [(3, 5)], teachers=[(LAYERED, True)], mixed=True, layout=Layout(ranks=4, shard=2))
     assert found.weights == 2000 + 2 * (400 + 2 * 300) == found.teacher
     assert found.gradients == 4 * 500 + 4 * 400 and found.optimizer == 8 * 500
     # an adapter: a tenth trains

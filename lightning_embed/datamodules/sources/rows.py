@@ -93,6 +93,7 @@ class Rows:
             unlike=found.unlike,
             without_negatives=found.without_negatives if NEGATIVE in roles else 0,
             same=found.same if self.labelled is None else frozenset(),
+            teachers=self.source.teachers,
         )
 
     def numbers(self, rows: Sequence[int]) -> list[int]:

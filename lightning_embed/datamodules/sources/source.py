@@ -68,6 +68,9 @@ class Source:
     the same; of more, a sample by hash."""
     filter: list[str] | None = None
     """Conditions that a row must meet, each `COLUMN OPERATOR VALUE`, such as "score >= 0.5" or "language == 'en'"."""
+    teachers: list[str] | None = None
+    """Names of the teachers whose losses are called on it, where the model has several; none (`[]`) leaves out every loss that takes a
+    teacher. None: all."""
 
     def __post_init__(self) -> None:
         if in_memory.is_in_memory(self.path):
@@ -111,6 +114,10 @@ class Source:
             isinstance(self.filter, list) and all(isinstance(c, str) for c in self.filter)
         ):
             self._refuse("filter", "a list of conditions", self.filter)
+        if self.teachers is not None and not (
+            isinstance(self.teachers, list) and all(isinstance(name, str) for name in self.teachers)
+        ):
+            self._refuse("teachers", "a list of names", self.teachers)
         if self.delimiter is not None and not (isinstance(self.delimiter, str) and len(self.delimiter) == 1):
             self._refuse("delimiter", "one character", self.delimiter)
         unknown = [role for role in self.prompts or {} if role not in ROLES]
@@ -137,6 +144,14 @@ class Source:
         path = Path(self.paths[0])
         title = path.name.split(".")[0]
         return title if title.strip("*?") else path.parent.name or title  # of folder/*.jsonl, the folder's
+
+    def has_teacher(self, name: str) -> bool:
+        """Whether the losses of a teacher are called on it.
+
+        Args:
+            name: The teacher's.
+        """
+        return self.teachers is None or name in self.teachers
 
     def prompt_of(self, role: str, roles: set[str]) -> str:
         """Whose prompt a role's texts get.
