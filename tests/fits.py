@@ -35,6 +35,8 @@ class Fit:
     start: str = "random"
     """Where the projection starts."""
     shard_teacher: bool = False
+    second_teacher: bool = False
+    """Whether there is another teacher, of another size, which then has half of the distillation."""
     batch: int = 8
     save_at: int | None = None
     """The step at which NAME.ckpt is written."""
@@ -45,6 +47,7 @@ class Fit:
 def write_inputs(folder: Path, families: tuple[str, ...]) -> None:
     """Toy models and pairs with none to three hard negatives."""
     toy_folder(folder / "teacher", hidden=48, seed=1)
+    toy_folder(folder / "second", hidden=40, seed=3)
     for family in families:
         toy_folder(folder / family, family, hidden=32, seed=2)
     rows = [
@@ -83,7 +86,7 @@ def module_of(folder: Path, fit: Fit) -> Any:
     from lightning_embed.encoders.teacher import FrozenEncoder
     from lightning_embed.encoders.text_encoder import TextEncoder
     from lightning_embed.heads import Projection
-    from lightning_embed.losses import GOR, Distillation, InfoNCE, LossTerm
+    from lightning_embed.losses import GOR, Distillation, InfoNCE, LossTerm, ScoreDistillation
     from lightning_embed.module import EmbeddingModule
     from lightning_embed.schedulers import WarmupSchedule
 
@@ -96,13 +99,22 @@ def module_of(folder: Path, fit: Fit) -> Any:
         "nce": LossTerm(InfoNCE(temperature=0.1, learnable_temperature=True)),
         "gor": LossTerm(GOR()),
     }
+    teacher: Any = FrozenEncoder(str(folder / "teacher"), shard=fit.shard_teacher)
+    projection: Any = Projection(start=fit.start)  # type: ignore[arg-type]
+    if fit.second_teacher:
+        teacher = {"first": teacher, "second": FrozenEncoder(str(folder / "second"), shard=fit.shard_teacher)}
+        projection = {"first": projection, "second": Projection(start=fit.start)}  # type: ignore[arg-type]
+        losses["distill"] = LossTerm(Distillation(), 1.0, teacher="first")
+        losses["score"] = LossTerm(ScoreDistillation(temperature=0.2), 1.0, teacher="first")
+        losses["other"] = LossTerm(Distillation(), 1.0, teacher="second")
+        losses["other score"] = LossTerm(ScoreDistillation(temperature=0.2), 1.0, teacher="second")
     # Adam divides a gradient by its own size: at its default ε one that is nothing but rounding would move weights by a whole step
     optimizer = partial(torch.optim.AdamW, lr=1e-3, eps=1e-4)
     return EmbeddingModule(
         student,
         losses,
-        FrozenEncoder(str(folder / "teacher"), shard=fit.shard_teacher),
-        Projection(start=fit.start),  # type: ignore[arg-type]
+        teacher,
+        projection,
         optimizer=optimizer,  # type: ignore[arg-type]
         lr_scheduler=partial(WarmupSchedule, warmup_steps=2, total_steps=12, decay="linear"),  # type: ignore[arg-type]
     )
