@@ -18,6 +18,7 @@ from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.held_out import refuse_texts_alone
+from lightning_embed.evaluation.metrics.teacher_cosine import Projected
 from lightning_embed.evaluation.scored_module import ScoredModule
 from lightning_embed.heads import Projection
 from lightning_embed.losses import EmbeddingLoss
@@ -230,8 +231,19 @@ class EmbeddingModule(ScoredModule):
             data: The run's data.
             stage: `fit`, `validate`, `test` or `predict`.
         """
-        if not self.teacher_roles and type(self).held_out_metric is EmbeddingModule.held_out_metric:
-            refuse_texts_alone(data, stage)
+        if type(self).held_out_metric is EmbeddingModule.held_out_metric:
+            refuse_texts_alone(data, stage, [name for name, roles in self.roles_by_teacher.items() if roles])
+
+    def projections_for(self, batch: TokenBatch) -> Projected | Mapping[str, Projected | None] | None:
+        """ψ for held-out texts alone; of several teachers, by the names of those that their source and a loss have.
+
+        Args:
+            batch: As for `held_out_metric`.
+        """
+        if ONE in self.teachers or not self.teachers:
+            return self.projections.get(ONE)
+        named = [name for name, roles in self.roles_by_teacher.items() if roles]
+        return {n: self.projections.get(n) for n in named if batch.teachers is None or n in batch.teachers}
 
     def on_fit_start(self) -> None:
         """Looks whether the sources give what the losses require, and calls their hooks; forgets what a fit before has not logged."""

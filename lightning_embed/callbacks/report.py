@@ -26,7 +26,7 @@ from lightning_embed.evaluation.held_out import can_score, some_texts, student_s
 from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.reports import facts, notes
-from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, SWAPS, TEACHER, swap_title, teacher_title
 from lightning_embed.evaluation.reports.gates import broken as broken_gates
 from lightning_embed.evaluation.reports.gates import check_gates
 from lightning_embed.evaluation.reports.gates import values as gate_values
@@ -35,6 +35,7 @@ from lightning_embed.export.of_run import Export, export_run
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.numbers import check_numbers
+from lightning_embed.utils.teacher_names import ONE
 
 SPEED_TEXTS = 512
 VERIFIED_TEXTS = 200
@@ -44,11 +45,11 @@ class Scores(NamedTuple):
     """How the models of a run score on held-out rows."""
 
     grids: dict[str, list[GridRow]]
-    """`teacher`, `student before` and `student after` -> scores on the test rows; empty where there are none."""
+    """The teachers' titles, `student before` and `student after` -> scores on the test rows; empty where there are none."""
     metric: str
     """The score that stands for all of a row of a grid."""
     teacher_validation: dict[str, float]
-    """The teacher's scores on the validation rows, which the student's curve is drawn beside; empty where they are not known."""
+    """The lone teacher's scores on the validation rows, which the student's curve is drawn beside; empty where they are not known."""
     swaps: dict[str, list[GridRow]]
     """Names of `SWAPS` -> the student's scores in the teacher's space; empty where it is not in it."""
 
@@ -125,6 +126,7 @@ class Report(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks whether there is what the report needs, and starts the clock."""
         if self.enabled:
+            self._check_gates(_module(trainer))
             if self.weights == "best" and not (best_checkpoint(trainer) and _data(trainer).rows("validation")):
                 raise UserError(
                     "report.weights: best needs data.validation and checkpoint.monitor; give them, or take last"
@@ -137,6 +139,14 @@ class Report(L.Callback):
         if self.enabled and not self.before and trainer.global_step == 0:
             self.before = [asdict(row) for row in self._student_grid(trainer)[0]]
             self.counts.start()
+
+    def _check_gates(self, module: EmbeddingModule) -> None:
+        compared = [gate for gate in self.require if gate.startswith("of_teacher")]
+        if compared and module.teachers and module.teacher is None:
+            raise UserError(
+                f"report.require.{compared[0]}: it is of a lone teacher, and there are several ({', '.join(module.teachers)}); require "
+                "score or above_start instead"
+            )
 
     def _check_before(self, trainer: L.Trainer) -> None:
         test = [[[rows.source.title, len(rows)] for rows in _data(trainer).rows("test")], self.dims]
@@ -176,10 +186,10 @@ class Report(L.Callback):
         scores = self._score(trainer)
         module = _module(trainer)
         student = gathered(module.student)
-        projection = None if module.projection is None else unshard_state(module.projection)
+        projections = {name: unshard_state(one) for name, one in module.projections.items()}
         if student is None or not trainer.is_global_zero:
             return Failed()
-        return self._write(trainer, student, projection, scores, step)
+        return self._write(trainer, student, projections, scores, step)
 
     def _cut(self, trainer: L.Trainer) -> dict[str, tuple[int, int]]:
         titles = [source.title for source in _data(trainer).sources("train")]
@@ -188,19 +198,23 @@ class Report(L.Callback):
     def _score(self, trainer: L.Trainer) -> Scores:
         """The scores at the end of a run; every rank takes part."""
         module, data = _module(trainer), _data(trainer)
-        teacher, choose = module.teacher, module.held_out_metric
-        grids: dict[str, list[GridRow]] = {BEFORE: [GridRow(**row) for row in self.before], TEACHER: []}
+        choose = module.held_out_metric
+        grids: dict[str, list[GridRow]] = {BEFORE: [GridRow(**row) for row in self.before]}
+        grids |= {teacher_title(name): [] for name in module.teachers}
         swaps, validation = {}, {}
-        if teacher is not None and can_score(teacher, data, "test"):
-            found = swap_scores(module.student, teacher, module.projection, data.test_dataloader(), choose)
-            dims = {name: halved_dims(module.student.dim if name == AFTER else teacher.dim) for name in found}
-            scored = {name: scores.grid(self.dims or dims[name]) for name, scores in found.items()}
-            grids |= {name: scored.pop(name) for name in (AFTER, TEACHER)}
+        teachers = {name: one for name, one in module.teachers.items() if can_score(one, data, "test", name)}
+        if teachers:
+            found = swap_scores(module.student, teachers, module.projections, data.test_dataloader(), choose)
+            sizes = {AFTER: module.student.dim}
+            for name, one in teachers.items():
+                sizes |= dict.fromkeys([teacher_title(name), *(swap_title(swap, name) for swap in SWAPS)], one.dim)
+            scored = {name: scores.grid(self.dims or halved_dims(sizes[name])) for name, scores in found.items()}
+            grids |= {name: scored.pop(name) for name in (AFTER, *map(teacher_title, teachers))}
             swaps, metric = scored, found[AFTER].main
         else:
             grids[AFTER], metric = self._student_grid(trainer)
-        if teacher is not None and can_score(teacher, data, "validation"):
-            validation = teacher_scores(teacher, data.val_dataloader(), module.device, choose).compute()
+        if module.teacher is not None and can_score(module.teacher, data, "validation"):
+            validation = teacher_scores(module.teacher, data.val_dataloader(), module.device, choose).compute()
         return Scores(grids, metric, validation, swaps)
 
     def _student_grid(self, trainer: L.Trainer) -> tuple[list[GridRow], str]:
@@ -208,11 +222,16 @@ class Report(L.Callback):
         data, module = _data(trainer), _module(trainer)
         if not data.rows("test"):
             return [], MEAN
-        found = student_scores(module.student, data.test_dataloader(), module.held_out_metric, module.teacher)
+        found = student_scores(module.student, data.test_dataloader(), module.held_out_metric, module.teachers)
         return found.grid(self.dims or halved_dims(module.student.dim)), found.main
 
     def _write(
-        self, trainer: L.Trainer, student: TextEncoder, projection: dict[str, Tensor] | None, scores: Scores, step: int
+        self,
+        trainer: L.Trainer,
+        student: TextEncoder,
+        projections: dict[str, dict[str, Tensor]],
+        scores: Scores,
+        step: int,
     ) -> Failed:
         """Exports the student, then writes and prints the report: on rank 0, which has the student whole."""
         from lightning_embed.evaluation.reports.run_report import print_report, write_report
@@ -224,11 +243,11 @@ class Report(L.Callback):
             artefacts["averaged checkpoint"] = averages[-1].saved
         averaged = averages and self.weights == "last"
         lines = [notes.averaged(*averages[-1].steps)] if averaged else [describe_weights(trainer, step)]
-        export = export_run(student, projection, folder, some_texts(data, VERIFIED_TEXTS)) if self.export else Export()
+        export = export_run(student, projections, folder, some_texts(data, VERIFIED_TEXTS)) if self.export else Export()
         student.to(module.device)  # the copy of a sharded one is in main memory
         broken = self._broken(scores, export)
         report = facts.Report(
-            models=measure_models(module.teacher, student, scores.grids, export.folder, some_texts(data, SPEED_TEXTS)),
+            models=measure_models(module.teachers, student, scores.grids, export.folder, some_texts(data, SPEED_TEXTS)),
             training=self._training(trainer),
             scored_on=_scored_on(data),
             metric=scores.metric,
@@ -237,6 +256,7 @@ class Report(L.Callback):
             notes=[*export.notes, *lines, *self._notes(module, data)],
             failures=[export.failed] * bool(export.failed) + broken,
             swaps=[facts.ModelReport(name, grid=grid) for name, grid in scores.swaps.items()],
+            teachers=list(module.teachers) or [ONE],
         )
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         print_report(write_report(report, folder, curves[-1] if curves else None, scores.teacher_validation))
@@ -246,7 +266,7 @@ class Report(L.Callback):
         """The gates that do not hold."""
         main, student = scores.metric, scores.grids[AFTER]
         tasks = {name.rpartition("/")[0]: name for name in (student[0].scores if student else {}) if "/" in name}
-        found = gate_values({"": main, **tasks}, student, scores.grids[TEACHER], scores.grids[BEFORE])
+        found = gate_values({"": main, **tasks}, student, scores.grids.get(TEACHER, []), scores.grids[BEFORE])
         if export.least is not None:
             found["export_cosine"] = export.least
         return broken_gates(self.require, found)
@@ -269,9 +289,11 @@ class Report(L.Callback):
         longest = student.tokenizer.max_length
         lengths = {rows.source.title: rows.source.max_length or longest for rows in data.rows("train")}
         found += notes.cut_texts(self.counts.cut, lengths)
-        if module.teacher is not None and not is_loaded(module.teacher):
-            given = isinstance(module.teacher, StoredTeacher)
-            found.append(notes.TEACHER_IS_GIVEN if given else notes.TEACHER_WAS_STORED)
+        for name, teacher in module.teachers.items():
+            if isinstance(teacher, StoredTeacher):
+                found.append(notes.teacher_is_given(name))
+            elif not is_loaded(teacher):
+                found.append(notes.teacher_was_stored(name))
         return found + data.notes(self.counts.rows)
 
 

@@ -10,6 +10,7 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.by_source import MAINS, MEAN
 from lightning_embed.evaluation.metrics.retrieval import METRICS
+from lightning_embed.evaluation.metrics.teacher_cosine import TeacherCosine
 from lightning_embed.module import EmbeddingModule
 
 LIBRARIES = ("lightning", "lightning_embed", "torch")
@@ -52,6 +53,7 @@ def _logged(module: EmbeddingModule, data: L.LightningDataModule) -> Iterator[st
     held_out, trained = (_titles(data, split) for split in ("validation", "train"))
     yield f"val/{MEAN}"
     yield from (f"val/{name}" for name in (*METRICS, *MAINS[1:]))
+    yield from (f"val/{TeacherCosine.main}_{name}" for name in module.teachers if name)
     yield from (f"val/{source}/{name}" for source in held_out for name in MAINS)
     yield "train/loss"
     for name in module.terms:

@@ -1,7 +1,8 @@
 """Held-out rows as a run's student and teacher embed them, scored by source."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,42 +19,45 @@ from lightning_embed.evaluation.metrics.teacher_cosine import TeacherCosine
 from lightning_embed.evaluation.reports import facts
 from lightning_embed.heads import Projection, normalize
 from lightning_embed.utils.activity import track
+from lightning_embed.utils.teacher_names import ONE, is_teacher_key, teacher_key, teachers_among
 
 Teacher = TextEncoder | StoredTeacher
 
 
 def student_vectors(
-    student: TextEncoder, teacher: Teacher | None, batch: TokenBatch, roles: Sequence[str]
+    student: TextEncoder, teachers: Mapping[str, Teacher], batch: TokenBatch, roles: Sequence[str]
 ) -> dict[str, Tensor]:
-    """What a held-out metric asks for: role -> (n, D) vectors of the student, and `TEACHER` -> (n, E) of the anchors.
+    """What a held-out metric asks for: role -> (n, D) vectors of the student, and `teacher_key` -> a teacher's (n, E) of the anchors.
 
     Args:
         student: The student.
-        teacher: The teacher, if the run has one.
+        teachers: The run's teachers, by name.
         batch: Held-out rows, on the student's device.
         roles: What is asked for.
 
     Raises:
         UserError: If the teacher's vectors are asked for and nothing gives them.
     """
-    found = encode_columns(student, batch.student, [role for role in roles if role != TEACHER])
-    if TEACHER in roles:
-        if ANCHOR not in batch.teacher_vectors and ANCHOR not in batch.teacher:
-            raise _no_teacher(batch.source, None if teacher is None else "not all of them are stored")
-        found[TEACHER] = teacher_vectors(teacher, batch, [ANCHOR])[ANCHOR]
+    found = encode_columns(student, batch.student, [role for role in roles if not is_teacher_key(role)])
+    for name in teachers_among(dict.fromkeys(roles)):
+        own = batch.of_teacher(name)
+        if ANCHOR not in own.teacher_vectors and ANCHOR not in own.teacher:
+            raise _no_teacher(batch.source, "not all of them are stored" if teachers else None)
+        found[teacher_key(name)] = teacher_vectors(teachers.get(name), own, [ANCHOR])[ANCHOR]
     return found
 
 
-def refuse_texts_alone(data: object, stage: str) -> None:
-    """Raises `UserError` if held-out texts alone are to be scored where no loss compares the student with a teacher.
+def refuse_texts_alone(data: object, stage: str, teachers: Collection[str]) -> None:
+    """Raises `UserError` if held-out texts alone are to be scored where no loss compares the student with a teacher of their source.
 
     Args:
         data: The run's data.
         stage: `fit`, `validate`, `test` or `predict`.
+        teachers: The names of the teachers that a loss compares the student with.
     """
     splits = {"fit": ("validation", "test"), "validate": ("validation",), "test": ("test",)}.get(stage, ())
     for rows in (rows for split in splits if isinstance(data, EmbeddingDataModule) for rows in data.rows(split)):
-        if rows.roles == {ANCHOR}:
+        if rows.roles == {ANCHOR} and not any(map(rows.source.has_teacher, teachers)):
             raise _no_teacher(rows.source.title, "no loss compares the student with a teacher")
 
 
@@ -68,7 +72,7 @@ def student_scores(
     student: TextEncoder,
     batches: Iterable[TokenBatch],
     choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
-    teacher: Teacher | None = None,
+    teachers: Mapping[str, Teacher] = MappingProxyType({}),
 ) -> BySource:
     """The scores of held-out rows by a run's student; every rank must call it.
 
@@ -76,13 +80,13 @@ def student_scores(
         student: The student, on its device; it is left in the mode that it is in.
         batches: This rank's rows.
         choose: As for `BySource`.
-        teacher: The run's teacher, for texts alone.
+        teachers: The run's teachers by name, for texts alone.
     """
     training = student.training
     student.eval()
     watched = track(batches, "scoring the student")
     found = _collect(
-        BySource(choose), watched, student.device, lambda batch, roles: student_vectors(student, teacher, batch, roles)
+        BySource(choose), watched, student.device, lambda batch, roles: student_vectors(student, teachers, batch, roles)
     )
     student.train(training)
     return found
@@ -94,7 +98,7 @@ def teacher_scores(
     device: torch.device,
     choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
 ) -> BySource:
-    """The scores of held-out rows by a run's teacher, with stored vectors where there are some; every rank must call it.
+    """The scores of held-out rows by a run's lone teacher, with stored vectors where there are some; every rank must call it.
 
     Args:
         teacher: The teacher, in evaluation mode.
@@ -120,47 +124,53 @@ def _teachers_own(teacher: Teacher, batch: TokenBatch, roles: Sequence[str]) -> 
 
 def swap_scores(
     student: TextEncoder,
-    teacher: TextEncoder | StoredTeacher,
-    projection: Projection | None,
+    teachers: Mapping[str, Teacher],
+    projections: Mapping[str, Projection],
     batches: Iterable[TokenBatch],
     choose: Callable[[TokenBatch], HeldOutMetric] = metric_for,
 ) -> dict[str, BySource]:
-    """The scores of held-out rows by student and teacher, each alone and with the other's documents; every rank must call it.
+    """The scores of held-out rows by student and teachers, each alone and the student with a teacher's documents; every rank must call it.
 
     Args:
         student: The student, on its device; it is left in the mode that it is in.
-        teacher: The teacher, in evaluation mode.
-        projection: ψ, which brings the student's vectors into the teacher's space; None: they are there.
+        teachers: The teachers by name, in evaluation mode.
+        projections: By the teachers' names, ψ, which brings the student's vectors into a teacher's space; left out: they are there.
         batches: This rank's rows.
         choose: As for `BySource`.
 
     Returns:
-        `student after`, `teacher` and the names of `SWAPS` -> scores; the last only where all sources have queries and documents, and
-        `in_one_space`.
+        `student after`, the titles of the teachers and those of `SWAPS` in each one's space -> scores; the last only where all sources
+        have queries and documents, and `in_one_space`.
     """
-    found = {name: BySource(choose) for name in (facts.AFTER, *facts.SWAPS)}
-    found[facts.TEACHER] = BySource(partial(_of_teacher, choose))
+    found = {facts.AFTER: BySource(choose)}
+    shared = {name: in_one_space(student, one, projections.get(name)) for name, one in teachers.items()}
+    for name in teachers:
+        found |= {facts.swap_title(swap, name): BySource(choose) for swap in facts.SWAPS}
+        found[facts.teacher_title(name)] = BySource(partial(_of_teacher, choose))
     training = student.training
     student.eval()
-    shared = in_one_space(student, teacher, projection)
     for batch in track(batches, "scoring student and teacher"):
         moved = batch.to(student.device)
         roles = {name: scores.wanted(moved) for name, scores in found.items()}
         if not roles[facts.AFTER]:
             continue
         with torch.no_grad():  # not inference mode: sharded weights that were gathered in it could not train
-            own = student_vectors(student, teacher, moved, roles[facts.AFTER])
-            theirs = _teachers_own(teacher, moved, roles[facts.TEACHER])
+            own = student_vectors(student, teachers, moved, roles[facts.AFTER])
             found[facts.AFTER].take(moved, own)
-            found[facts.TEACHER].take(moved, theirs)
-            shared = shared and set(found[facts.AFTER].metrics[moved.source].roles) == {ANCHOR, POSITIVE}
-            if shared:
-                sides = {"student": _projected(own, theirs, projection), "teacher": theirs}
-                for name, (queries, documents) in facts.SWAPS.items():
-                    pair = {role: sides[queries if role == ANCHOR else documents][role] for role in own}
-                    found[name].take(moved, pair)
+            pairs = set(found[facts.AFTER].metrics[moved.source].roles) == {ANCHOR, POSITIVE}
+            for name, teacher in teachers.items():
+                title = facts.teacher_title(name)
+                theirs = _teachers_own(teacher, moved.of_teacher(name), roles[title])
+                found[title].take(moved, theirs)
+                shared[name] = shared[name] and pairs
+                if shared[name]:
+                    sides = {"student": _projected(own, theirs, projections.get(name)), "teacher": theirs}
+                    for swap, (queries, documents) in facts.SWAPS.items():
+                        pair = {role: sides[queries if role == ANCHOR else documents][role] for role in own}
+                        found[facts.swap_title(swap, name)].take(moved, pair)
     student.train(training)
-    return found if shared else {name: found[name] for name in (facts.AFTER, facts.TEACHER)}
+    left_out = {facts.swap_title(swap, name) for name, there in shared.items() if not there for swap in facts.SWAPS}
+    return {name: scores for name, scores in found.items() if name not in left_out}
 
 
 def in_one_space(student: TextEncoder, teacher: TextEncoder | StoredTeacher, projection: Projection | None) -> bool:
@@ -194,17 +204,19 @@ def _collect(
     return found
 
 
-def can_score(teacher: Teacher | None, data: EmbeddingDataModule, split: str) -> bool:
-    """Whether a teacher has, or can compute, the vectors of a split's pairs.
+def can_score(teacher: Teacher | None, data: EmbeddingDataModule, split: str, name: str = ONE) -> bool:
+    """Whether a teacher has, or can compute, the vectors of a split's pairs, and all its sources are for that teacher.
 
     Args:
         teacher: The run's teacher, if it has one.
         data: The run's data.
         split: `validation` or `test`.
+        name: The teacher's, where there are several.
     """
-    if not data.rows(split):
+    rows = data.rows(split)
+    if not rows or not all(one.source.has_teacher(name) for one in rows):
         return False
-    stored = isinstance(teacher, StoredTeacher) and data.teacher_is_stored(split)
+    stored = isinstance(teacher, StoredTeacher) and data.teacher_is_stored(split, name)
     return stored or isinstance(teacher, TextEncoder)
 
 

@@ -1,5 +1,7 @@
 """A LightningModule whose student is scored on held-out rows, and embeds texts."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from lightning_embed.batch import TokenBatch, check_batch
@@ -8,6 +10,7 @@ from lightning_embed.encoders.columns import encode_columns
 from lightning_embed.evaluation.held_out import student_vectors
 from lightning_embed.evaluation.metrics.by_source import BySource, metric_for
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
+from lightning_embed.evaluation.metrics.teacher_cosine import Projected
 
 
 class ScoredModule(SavedModule):
@@ -26,12 +29,21 @@ class ScoredModule(SavedModule):
         Args:
             batch: The source's first batch.
         """
-        return metric_for(batch, getattr(self, "projection", None))
+        return metric_for(batch, self.projections_for(batch))
+
+    def projections_for(self, batch: TokenBatch) -> Projected | Mapping[str, Projected | None] | None:
+        """ψ for held-out texts alone; of several teachers, by the names of those that they are compared with.
+
+        Args:
+            batch: As for `held_out_metric`.
+        """
+        found: Projected | None = getattr(self, "projection", None)
+        return found
 
     def _score(self, batch: TokenBatch) -> None:
         self._held_out.add(
             check_batch(batch),
-            lambda batch, roles: student_vectors(self.student, getattr(self, "teacher", None), batch, roles),
+            lambda batch, roles: student_vectors(self.student, getattr(self, "teachers", {}), batch, roles),
         )
 
     def _log_scores(self, stage: str) -> None:

@@ -1,6 +1,6 @@
 """The export at the end of a run: `model/` in its folder, if it gives the student's vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,20 +26,20 @@ class Export(NamedTuple):
 
 
 def export_run(
-    student: TextEncoder, projection: dict[str, Tensor] | None, folder: Path, texts: Sequence[str]
+    student: TextEncoder, projections: Mapping[str, dict[str, Tensor]], folder: Path, texts: Sequence[str]
 ) -> Export:
     """Writes `model/`, if it gives the student's vectors, and the projection into a run's folder.
 
     Args:
         student: The student, whole.
-        projection: ψ's weights, if there is one.
+        projections: ψ's weights, by the teacher's name.
         folder: The run's folder.
         texts: Texts to compare on.
     """
     from lightning_embed.export.folder import export_proved
 
-    if projection is not None:
-        write_projection(projection, folder)
+    for name, projection in projections.items():
+        write_projection(projection, folder, name)
     try:
         least = export_proved(student, folder / "model", texts)
     except UserError as error:

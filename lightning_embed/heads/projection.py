@@ -12,6 +12,7 @@ from lightning_embed.errors import UserError, first_line
 from lightning_embed.utils.atomic import whole_file
 from lightning_embed.utils.described import Described
 from lightning_embed.utils.numbers import check_number
+from lightning_embed.utils.teacher_names import ONE
 
 PRIOR = 1e-3
 """Weight of the prior in `orthogonal_map`: of the cosine it costs less than 0.001, and rounding in C no longer turns W."""
@@ -140,6 +141,9 @@ def read_projection(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     file = path / FILE if path.is_dir() else path
+    several = sorted(path.glob("projection.*.safetensors")) if path.is_dir() and not file.is_file() else []
+    if several:
+        raise _of_several(path, [one.name.split(".")[1] for one in several])
     if not file.is_file():
         raise UserError(
             f"projection: weights: expected {FILE} in a run's folder, or a checkpoint; {file} does not exist"
@@ -149,6 +153,9 @@ def read_projection(path: Path) -> dict[str, Tensor]:
             state = load_file(file)
         else:
             whole = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+            names = {key.split(".")[1] for key in whole if key.startswith("projection.") and key.count(".") == 2}
+            if names and "projection.weight" not in whole:
+                raise _of_several(file, sorted(names))
             state = {name: whole[f"projection.{name}"] for name in ("weight", "bias") if f"projection.{name}" in whole}
     except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
         raise UserError(f"projection: {file} cannot be read ({first_line(error)})") from None
@@ -157,14 +164,31 @@ def read_projection(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def write_projection(state: dict[str, Tensor], folder: Path) -> None:
+def _of_several(given: Path, names: list[str]) -> UserError:
+    return UserError(
+        f"projection: weights: {given} has the projections of several teachers ({', '.join(names)}); give the file of one in its run's "
+        f"folder, such as {projection_file(names[0])}"
+    )
+
+
+def projection_file(teacher: str) -> str:
+    """What a run calls the projection of a teacher.
+
+    Args:
+        teacher: The teacher's name; a lone one's is empty.
+    """
+    return f"projection.{teacher}.safetensors" if teacher else FILE
+
+
+def write_projection(state: dict[str, Tensor], folder: Path, teacher: str = ONE) -> None:
     """Writes W and b for a later run that starts from them.
 
     Args:
         state: ψ's state dict, whole.
         folder: The run's folder.
+        teacher: The teacher's name, where there are several.
     """
     from safetensors.torch import save_file
 
-    with whole_file(folder / FILE) as partial:
+    with whole_file(folder / projection_file(teacher)) as partial:
         save_file({name: value.contiguous() for name, value in state.items()}, partial)

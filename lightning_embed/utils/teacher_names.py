@@ -36,4 +36,13 @@ def teachers_among(keyed: Mapping[str, T]) -> dict[str, T]:
     Args:
         keyed: Such as the tokenizers of a student and its teachers.
     """
-    return {key[len(KEY) + 1 :]: value for key, value in keyed.items() if key.partition(".")[0] == KEY}
+    return {key[len(KEY) + 1 :]: value for key, value in keyed.items() if is_teacher_key(key)}
+
+
+def is_teacher_key(key: str) -> bool:
+    """Whether `teacher_key` has made a key.
+
+    Args:
+        key: A key of such a mapping.
+    """
+    return key.partition(".")[0] == KEY

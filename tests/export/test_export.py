@@ -250,7 +250,7 @@ def test_an_older_export_stays_whole_where_the_new_one_differs(
         monkeypatch.setattr(module, "expected_vectors", lambda encoder, texts: wrong)
     refused(tmp_path, capsys, trained, model, "--overwrite", "true")
     assert contents(model) == before
-    found = export_run(load_student(trained), None, tmp_path, TEXTS)
+    found = export_run(load_student(trained), {}, tmp_path, TEXTS)
     assert found.folder == "" and found.failed.endswith("model/ is as an earlier export left it")
     assert contents(model) == before and [path.name for path in tmp_path.glob(".*")] == []
 

@@ -125,7 +125,9 @@ def test_a_teacher_under_two_names_of_half_the_weight_gives_the_gradients_of_the
 def test_a_teacher_under_two_names_of_half_the_weight_trains_as_the_teacher_alone(
     student: Path, teacher: Path, start: Path, pairs: Path
 ) -> None:
-    one, other = (fit(module, data_of(Source(str(pairs)))) for module in halves(student, teacher, start, trainable=False))
+    one, other = (
+        fit(module, data_of(Source(str(pairs)))) for module in halves(student, teacher, start, trainable=False)
+    )
     assert len(one) == 3 and one[2] != one[0]
     assert other == pytest.approx(one, rel=1e-5)
 
@@ -260,7 +262,9 @@ def test_cache_stores_the_vectors_of_all_teachers_and_fit_runs_none(
 def test_cache_reads_only_the_sources_that_name_a_teacher(
     student: Path, models: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = written(tmp_path / "other.jsonl", [{"anchor": f"w1 w1 w1 w{i} w3", "positive": f"w2 w2 w2 w{i} w3"} for i in range(8)])
+    other = written(
+        tmp_path / "other.jsonl", [{"anchor": f"w1 w1 w1 w{i} w3", "positive": f"w2 w2 w2 w{i} w3"} for i in range(8)]
+    )
     fill_store(two(student, models), data_of(Source(str(pairs), teachers=["b"]), Source(other)))
     out = capsys.readouterr().out
     assert "teacher store: a: 16 texts, 0 of them" in out and "teacher store: b: 208 texts, 0 of them" in out
@@ -306,7 +310,10 @@ def test_world_size_and_a_resumption_change_nothing_with_two_teachers(tmp_path: 
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"losses": {"d": Distillation()}}, r"'d' \(Distillation\) takes a teacher's vectors, .* \(a, b\): give it teacher: a"),
+        (
+            {"losses": {"d": Distillation()}},
+            r"'d' \(Distillation\) takes a teacher's vectors, .* \(a, b\): give it teacher: a",
+        ),
         ({"losses": {"d": LossTerm(Distillation(), teacher="c")}}, "no teacher 'c'; the teachers are a, b"),
         ({"losses": {"n": LossTerm(InfoNCE(), teacher="a")}}, r"'n' \(InfoNCE\) takes no teacher's vectors: leave"),
         ({"projection": lambda: {"c": Projection()}}, "projection: there is no teacher 'c'; the teachers are a, b"),
@@ -331,7 +338,7 @@ def test_wrong_names_are_refused_with_those_that_there_are(
 
 def test_a_lone_teacher_takes_one_projection(student: Path, teacher: Path) -> None:
     losses = {"d": Distillation()}
-    with pytest.raises(UserError, match="projection: expected one, .* got a mapping of a"):
+    with pytest.raises(UserError, match=r"projection: expected one, .* got a mapping of a"):
         EmbeddingModule(TextEncoder(str(student)), losses, FrozenEncoder(str(teacher)), {"a": Projection()})
 
 
@@ -344,5 +351,7 @@ def test_a_source_that_names_another_teacher_is_refused(
 
 
 def test_a_source_that_no_loss_is_for_is_refused(student: Path, models: Path, pairs: Path) -> None:
-    with pytest.raises(UserError, match="names no teachers, and no loss is for such batches: correct `when` or `teachers`"):
+    with pytest.raises(
+        UserError, match="names none as teachers, and no loss is for such batches: correct `when` or `teachers`"
+    ):
         fit(two(student, models), data_of(Source(str(pairs), teachers=[])))

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
+from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.evaluation.metrics.labels import LabelClusters, NearestLabel
 from lightning_embed.evaluation.metrics.retrieval import METRICS, Retrieval
 from lightning_embed.evaluation.metrics.similarity import PairSimilarity
 from lightning_embed.evaluation.metrics.teacher_cosine import Projected, TeacherCosine
+from lightning_embed.utils.teacher_names import is_teacher_key
 
 MAINS = (METRICS[0], PairSimilarity.main, NearestLabel.main, LabelClusters.main, TeacherCosine.main)
 """The main scores of the tasks."""
@@ -23,13 +24,15 @@ Encode = Callable[[TokenBatch, list[str]], Mapping[str, Tensor]]
 """Maps a batch and roles, `TEACHER` perhaps among them, to role -> (n, D) vectors."""
 
 
-def metric_for(batch: TokenBatch, projection: Projected | None = None) -> HeldOutMetric:
+def metric_for(
+    batch: TokenBatch, projection: Projected | Mapping[str, Projected | None] | None = None
+) -> HeldOutMetric:
     """The metric of a source by its task: retrieval, Spearman's correlation of scored pairs, or labels;
     of texts alone, their cosine with the teacher's vectors.
 
     Args:
         batch: One of the source's.
-        projection: ψ, for texts alone.
+        projection: As for `TeacherCosine`, for texts alone.
     """
     if batch.task == "text-matching" and POSITIVE in batch.score:
         return PairSimilarity()
@@ -72,7 +75,7 @@ class BySource:
         metric = self.metrics[batch.source]
         if ANCHOR not in batch.student and not metric.takes_documents:
             return []
-        return [role for role in metric.roles if role in batch.student or role == TEACHER]
+        return [role for role in metric.roles if role in batch.student or is_teacher_key(role)]
 
     def take(self, batch: TokenBatch, vectors: Mapping[str, Tensor]) -> None:
         """Adds a batch that is embedded.

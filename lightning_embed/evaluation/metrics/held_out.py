@@ -17,6 +17,7 @@ from lightning_embed.distributed.collectives import gather
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow, check_dims
 from lightning_embed.evaluation.metrics.quantize import PRECISIONS, Precision, bytes_per_vector, check_precision
+from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 
 def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
@@ -33,8 +34,8 @@ def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     return [gather(rows.contiguous()).rows]
 
 
-TEACHER = "teacher"
-"""What a metric names among its roles to get the teacher's vectors of the anchors."""
+TEACHER = teacher_key(ONE)
+"""What a metric names among its roles to get the teacher's vectors of the anchors; of several teachers, `teacher_key` of each."""
 
 
 class HeldOutMetric(Metric):

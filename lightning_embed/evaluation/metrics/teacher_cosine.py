@@ -10,9 +10,10 @@ from torch.nn.functional import cosine_similarity
 
 from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.errors import UserError
-from lightning_embed.evaluation.metrics.held_out import TEACHER, HeldOutMetric
+from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
 from lightning_embed.evaluation.metrics.quantize import Precision, quantize, truncate
 from lightning_embed.evaluation.metrics.ranking import check_vectors
+from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 Projected = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """ψ: maps (n, k) vectors of the student and (n, E) of the teacher to the space where they are compared."""
@@ -21,37 +22,52 @@ Projected = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class TeacherCosine(HeldOutMetric):
     """The mean over texts of φ(ψ(z^S), z^T), z^S a unit vector: 1 minus what `Distillation` minimises.
 
+    Of several teachers, `teacher_cosine_NAME` is each one's, and `teacher_cosine` their mean.
+
     Args:
         projection: ψ, which maps k < D entries of the student by its first k columns; None: D = E, and the first k entries are compared.
+            Of several teachers: name -> ψ or None.
     """
 
-    roles, columns, main = (ANCHOR, TEACHER), ("students", "teachers"), "teacher_cosine"
+    main = "teacher_cosine"
 
-    def __init__(self, projection: Projected | None = None) -> None:
+    def __init__(self, projection: Projected | Mapping[str, Projected | None] | None = None) -> None:
+        named = projection if isinstance(projection, Mapping) else {ONE: projection}
+        keys = [teacher_key(name) for name in named]
+        object.__setattr__(self, "roles", (ANCHOR, *keys))
+        object.__setattr__(self, "columns", ("students", *(key.replace(".", "_") + "s" for key in keys)))
         super().__init__()
-        object.__setattr__(self, "projection", projection)  # it is the module's, and no part of the metric
+        object.__setattr__(self, "projections", named)  # they are the module's, and no part of the metric
 
-    projection: Projected | None
+    projections: Mapping[str, Projected | None]
 
     def add(self, vectors: Mapping[str, Tensor], batch: TokenBatch) -> None:
         """Adds a batch of texts."""
-        self.update(vectors[ANCHOR], vectors[TEACHER])
+        self.update(*(vectors[role] for role in self.roles))
 
     @torch.no_grad()
     def score(self, rows: Sequence[Tensor], dim: int, precision: Precision) -> dict[str, float]:
         """`teacher_cosine`, -1 to 1. `binary_rescore` scores as `binary`."""
-        students, teachers = rows
+        students, *teachers = rows
         check_vectors(students, "student")
-        check_vectors(teachers, "teacher")
         short = truncate(students, dim)
         _, stored = quantize(short, short, "binary" if precision == "binary_rescore" else precision)
-        if self.projection is not None:
-            stored, teachers = self.projection(stored, teachers)
-        elif students.shape[-1] == teachers.shape[-1]:
-            teachers = teachers[:, :dim]
+        cosines = {
+            f"{self.main}_{name}" if name else self.main: self._cosine(stored, one, students.shape[-1], psi)
+            for (name, psi), one in zip(self.projections.items(), teachers, strict=True)
+        }
+        return {self.main: sum(cosines.values()) / len(cosines), **cosines}
+
+    def _cosine(self, stored: Tensor, teachers: Tensor, full: int, projection: Projected | None) -> float:
+        """The mean cosine with one teacher, of vectors that may be the first entries of `full` ones."""
+        check_vectors(teachers, "teacher")
+        if projection is not None:
+            stored, teachers = projection(stored, teachers)
+        elif full == teachers.shape[-1]:
+            teachers = teachers[:, : stored.shape[-1]]
         else:
             raise UserError(
                 f"texts alone are scored by their cosine with the teacher's vectors, which have {teachers.shape[-1]} entries, and the "
-                f"student's {students.shape[-1]}: give the module a `projection`, or validate on pairs"
+                f"student's {full}: give the module a `projection`, or validate on pairs"
             )
-        return {self.main: float(cosine_similarity(stored, teachers, dim=-1).mean())}
+        return float(cosine_similarity(stored, teachers, dim=-1).mean())

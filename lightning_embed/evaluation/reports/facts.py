@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_embed.evaluation.metrics.grid import GridRow, full_precision
+from lightning_embed.utils.teacher_names import ONE
 
 TEACHER, BEFORE, AFTER = "teacher", "student before", "student after"
 SWAPS = {
@@ -15,12 +16,31 @@ SWAPS = {
 """In the teacher's space: name -> who embeds queries, and who documents."""
 
 
+def teacher_title(name: str) -> str:
+    """What a report calls a teacher: `teacher`, and one of several `teacher NAME`.
+
+    Args:
+        name: Its name; a lone one's is empty.
+    """
+    return f"{TEACHER} {name}" if name else TEACHER
+
+
+def swap_title(swap: str, name: str) -> str:
+    """What a report calls one of `SWAPS` in a teacher's space.
+
+    Args:
+        swap: Its name.
+        name: The teacher's; a lone one's is empty.
+    """
+    return f"{swap} ({name})" if name else swap
+
+
 @dataclass(frozen=True)
 class ModelReport:
     """What is known of one model; None where it was not measured."""
 
     name: str
-    """`teacher`, `student before` or `student after` (these the headline speaks of), or any other."""
+    """A `teacher_title`, `student before` or `student after` (these the headline speaks of), or any other."""
     dim: int | None = None
     """Entries of its vectors."""
     parameters: int | None = None
@@ -83,7 +103,18 @@ class Report:
     failures: list[str] = field(default_factory=list)
     """What does not hold and should: gates, and an export that failed."""
     swaps: list[ModelReport] = field(default_factory=list)
-    """The student in the teacher's space, by the names of `SWAPS`; empty where it is not in it."""
+    """The student in a teacher's space, by the titles of `SWAPS`; empty where it is not in it."""
+    teachers: list[str] = field(default_factory=lambda: [ONE])
+    """The names of the run's teachers; a lone one's is empty."""
+
+    def swaps_of(self, teacher: str) -> list[ModelReport]:
+        """The student in one teacher's space.
+
+        Args:
+            teacher: The teacher's name.
+        """
+        titles = [swap_title(swap, teacher) for swap in SWAPS]
+        return [model for model in self.swaps if model.name in titles]
 
     def model(self, name: str) -> ModelReport | None:
         """The model of that name, if it is there.

@@ -12,14 +12,14 @@ from lightning_embed.encoders.pretrained import folder_bytes
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.evaluation.metrics.grid import GridRow
-from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport
+from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, ModelReport, teacher_title
 
 WARM_UP = 32
 """Texts that are encoded before the clock starts."""
 
 
 def measure_models(
-    teacher: TextEncoder | StoredTeacher | None,
+    teachers: Mapping[str, TextEncoder | StoredTeacher],
     student: TextEncoder,
     grids: Mapping[str, list[GridRow]],
     exported: str,
@@ -28,18 +28,20 @@ def measure_models(
     """A run's models, in the order of the report's tables; one that was not scored has no speed.
 
     Args:
-        teacher: The teacher, if the run has one.
+        teachers: The run's teachers, by name.
         student: The trained student.
-        grids: `teacher`, `student before` and `student after` -> scores; empty where there are none.
+        grids: The teachers' titles, `student before` and `student after` -> scores; empty where there are none.
         exported: The exported student's folder, for its size; empty where it was not exported.
         texts: Texts to measure the speed on.
     """
     size = folder_bytes(exported) if exported else None
     models = []
-    if isinstance(teacher, StoredTeacher):
-        models.append(ModelReport(TEACHER, teacher.dim, grid=grids[TEACHER]))
-    elif teacher is not None:
-        models.append(_measured(TEACHER, teacher, grids[TEACHER], folder_bytes(teacher.folder), texts))
+    for name, teacher in teachers.items():
+        title = teacher_title(name)
+        if isinstance(teacher, StoredTeacher):
+            models.append(ModelReport(title, teacher.dim, grid=grids[title]))
+        else:
+            models.append(_measured(title, teacher, grids[title], folder_bytes(teacher.folder), texts))
     if grids[BEFORE]:
         models.append(_measured(BEFORE, student, grids[BEFORE], size, []))  # as fast as it is after
     return [*models, _measured(AFTER, student, grids[AFTER], size, texts)]

@@ -34,7 +34,9 @@ def metric_title(metric: str) -> str:
     """
     kind, cutoff = _parts(metric)
     source = metric.removeprefix("val/").rpartition("/")[0]
-    return f"{source} {_NAMES.get(kind, kind)}".lstrip() + (f"@{cutoff}" if cutoff else "")
+    of_teacher, _, name = kind.partition("teacher_cosine_")
+    title = f"cosine with teacher {name}" if name and not of_teacher else _NAMES.get(kind, kind)
+    return f"{source} {title}".lstrip() + (f"@{cutoff}" if cutoff else "")
 
 
 def points(score: float) -> str:

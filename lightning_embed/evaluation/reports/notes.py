@@ -72,5 +72,21 @@ def cut_texts(cut: Mapping[str, tuple[int, int]], lengths: Mapping[str, int]) ->
     ]
 
 
-TEACHER_WAS_STORED = "The teacher's vectors came from the store: it was not loaded, and its speed was not measured."
-TEACHER_IS_GIVEN = "Only vectors of the teacher are known: its size, speed and vectors of other texts are not."
+def teacher_was_stored(name: str) -> str:
+    """Why a teacher's speed is not known.
+
+    Args:
+        name: Its name; a lone one's is empty.
+    """
+    whose = f"Teacher {name}'s" if name else "The teacher's"
+    return f"{whose} vectors came from the store: it was not loaded, and its speed was not measured."
+
+
+def teacher_is_given(name: str) -> str:
+    """What is not known of a teacher of which there are stored vectors alone.
+
+    Args:
+        name: Its name; a lone one's is empty.
+    """
+    who = f"teacher {name}" if name else "the teacher"
+    return f"Only vectors of {who} are known: its size, speed and vectors of other texts are not."

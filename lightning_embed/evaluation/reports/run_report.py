@@ -12,7 +12,15 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow
 from lightning_embed.evaluation.reports.curves import plot_training, read_curves
-from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.reports.facts import (
+    AFTER,
+    BEFORE,
+    TEACHER,
+    ModelReport,
+    Report,
+    TrainingFacts,
+    teacher_title,
+)
 from lightning_embed.evaluation.reports.names import metric_title
 from lightning_embed.evaluation.reports.plots import plot_grid, png
 from lightning_embed.evaluation.reports.tables import (
@@ -43,8 +51,15 @@ __all__ = [
     "write_report",
 ]
 
-SWAPPED = "student→teacher"
-"""How the picture calls the student's queries among the teacher's documents."""
+
+def _swapped(teacher: str) -> str:
+    """How the picture calls the student's queries among a teacher's documents."""
+    return f"student→{teacher_title(teacher)}"
+
+
+def _space(teacher: str) -> str:
+    """How a teacher's space is called."""
+    return f"space of {teacher_title(teacher)}" if teacher else "teacher's space"
 
 
 def _one_line(text: str) -> str:
@@ -76,8 +91,9 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     lines += ["## Models", "", *markdown_table(models_table(report))]
     if "picture" in pictures:
         lines += [f'<img src="{pictures["picture"]}" width="900" alt="{title} over the bytes of a stored vector">', ""]
-    if report.swaps:
-        lines += ["## In the teacher's space", "", _SWAPS, "", *markdown_table(swap_table(report))]
+    for name in report.teachers if report.swaps else []:
+        if report.swaps_of(name):
+            lines += [f"## In the {_space(name)}", "", _explained(name), "", *markdown_table(swap_table(report, name))]
     scored = [model for model in [*report.models, *report.swaps] if model.grid]
     if scored:
         lines += ["## Fewer dims, lower precision", ""]
@@ -106,10 +122,13 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-_SWAPS = (
-    "What it costs to swap the model and keep the index: the student's vectors in the teacher's space, beside the teacher's own. In the "
-    f"picture {SWAPPED} is the row of the student's queries and the teacher's documents. `export --space teacher` gives these vectors."
-)
+def _explained(teacher: str) -> str:
+    """What the table of a teacher's space shows."""
+    return (
+        f"What it costs to swap the model and keep the index: the student's vectors in the {_space(teacher)}, beside the teacher's own. In "
+        f"the picture {_swapped(teacher)} is the row of the student's queries and the teacher's documents. `export --space "
+        f"teacher{':' + teacher if teacher else ''}` gives these vectors."
+    )
 
 
 def usage_lines(folder: str, remark: str = "") -> list[str]:
@@ -158,8 +177,7 @@ def write_report(
     pictures = {}
     if any(report.metric in row.scores for model in report.models for row in model.grid):
         drawn = {m.name: m.grid for m in report.models}
-        if report.swaps:
-            drawn[SWAPPED] = report.swaps[0].grid
+        drawn |= {_swapped(name): swaps[0].grid for name in report.teachers if (swaps := report.swaps_of(name))}
         pictures["picture"] = ("report.png", png(plot_grid(drawn, report.metric)))
     if metrics_csv is not None:
         metric = report.metric if f"val/{report.metric}" in read_curves(metrics_csv) else MEAN
@@ -227,10 +245,11 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
     console.print(Text(headline(report), style="bold red" if report.failures else "bold green"))
     table(models_table(report, every_metric=False))
-    if report.swaps:
-        console.print()
-        print_words(console, "in the teacher's space", "bold")
-        table(swap_table(report))
+    for name in report.teachers if report.swaps else []:
+        if report.swaps_of(name):
+            console.print()
+            print_words(console, f"in the {_space(name)}", "bold")
+            table(swap_table(report, name))
     scored = [model for model in report.models if model.grid]
     if scored:
         on = f", on {report.scored_on}" if report.scored_on else ""

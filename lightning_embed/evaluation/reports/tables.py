@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from lightning_embed.evaluation.metrics.grid import Change, GridRow, change, full_precision
-from lightning_embed.evaluation.reports.facts import AFTER, BEFORE, SWAPS, TEACHER, ModelReport, Report, TrainingFacts
+from lightning_embed.evaluation.reports.facts import (
+    AFTER,
+    BEFORE,
+    SWAPS,
+    ModelReport,
+    Report,
+    TrainingFacts,
+    swap_title,
+    teacher_title,
+)
 from lightning_embed.evaluation.reports.names import metric_title, points
 from lightning_embed.utils.formatting import duration
+from lightning_embed.utils.teacher_names import ONE
 
 TEACHER_COSINE = "teacher_cosine"
 """The metric of texts alone."""
@@ -59,24 +69,12 @@ def headline(report: Report) -> str:
 
 
 def _comparisons(report: Report) -> list[str]:
-    teacher, before, after = (report.model(name) for name in (TEACHER, BEFORE, AFTER))
+    before, after = report.model(BEFORE), report.model(AFTER)
     title = metric_title(report.metric)
     score = after.score(report.metric) if after else None
     if after is None or score is None:
         return [f"No {title} of a trained student was measured."]
-    sentences = []
-    reference = _reference(report)
-    if teacher and reference:
-        sentence = f"The student {'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of the teacher's {title}"
-        costs = []
-        if teacher.texts_per_second and after.texts_per_second:
-            costs.append(f"{after.texts_per_second / teacher.texts_per_second:.1f}x its speed")
-        if teacher.size_bytes and after.size_bytes:
-            costs.append(f"{after.size_bytes / teacher.size_bytes:.2g} of its size")
-        sentences.append(sentence + (f" at {' and '.join(costs)}." if costs else "."))
-    swapped = report.swaps[0].score(report.metric) if report.swaps else None
-    if swapped is not None and reference:
-        sentences.append(f"Among the teacher's own documents its queries keep {100 * swapped / reference:.1f} %.")
+    sentences = [sentence for name in report.teachers for sentence in _beside_teacher(report, name, after, score)]
     start = before.score(report.metric) if before else None
     if start:
         moved = _percent(change(score, start))
@@ -87,10 +85,25 @@ def _comparisons(report: Report) -> list[str]:
     return sentences or [f"The student's {title} is {points(score)}."]
 
 
-def _reference(report: Report) -> float | None:
-    """The teacher's score, where it says something of the student's: its cosine with itself is 1."""
-    teacher = report.model(TEACHER)
-    return teacher.score(report.metric) if teacher and report.metric != TEACHER_COSINE else None
+def _beside_teacher(report: Report, name: str, after: ModelReport, score: float) -> list[str]:
+    """What the student keeps of one teacher."""
+    teacher = report.model(teacher_title(name))
+    reference = _reference(report, name)
+    if not teacher or not reference:
+        return []
+    whose = f"teacher {name}'s" if name else "the teacher's"
+    kept = f"{'keeps' if score <= reference else 'reaches'} {100 * score / reference:.1f} % of {whose} {metric_title(report.metric)}"
+    costs = []
+    if teacher.texts_per_second and after.texts_per_second:
+        costs.append(f"{after.texts_per_second / teacher.texts_per_second:.1f}x its speed")
+    if teacher.size_bytes and after.size_bytes:
+        costs.append(f"{after.size_bytes / teacher.size_bytes:.2g} of its size")
+    sentences = [f"The student {kept}" + (f" at {' and '.join(costs)}." if costs else ".")]
+    swaps = report.swaps_of(name)
+    swapped = swaps[0].score(report.metric) if swaps else None
+    if swapped is not None:
+        sentences.append(f"Among {whose} own documents its queries keep {100 * swapped / reference:.1f} %.")
+    return sentences
 
 
 def models_table(report: Report, every_metric: bool = True) -> Table:
@@ -102,7 +115,7 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
     """
     known = dict.fromkeys(metric for model in report.models for row in model.grid for metric in row.scores)
     metrics = [metric for metric in known if every_metric or metric == report.metric]
-    reference = _reference(report)
+    references = {title: _reference(report, name) for name in report.teachers for title in [teacher_title(name)]}
 
     def cells(model: ModelReport) -> dict[str, str]:
         score = model.score(report.metric)
@@ -115,7 +128,10 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
             "layers": str(model.layers or ""),
             "texts/s": f"{model.texts_per_second:,.0f}" if model.texts_per_second is not None else "",
             **{metric_title(name): "" if value is None else points(value) for name, value in scores.items()},
-            "of teacher": f"{100 * score / reference:.1f} %" if score is not None and reference else "",
+            **{
+                f"of {title}": f"{100 * score / reference:.1f} %" if score is not None and reference else ""
+                for title, reference in references.items()
+            },
         }
 
     rows = [cells(model) for model in report.models]
@@ -123,16 +139,23 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
     return header, [[row[name] for name in header] for row in rows]
 
 
-def swap_table(report: Report) -> Table:
-    """A row for each choice of who embeds queries and who documents, in the teacher's space: the score, and its change.
+def _reference(report: Report, teacher: str) -> float | None:
+    """A teacher's score, where it says something of the student's: its cosine with itself is 1."""
+    found = report.model(teacher_title(teacher))
+    return found.score(report.metric) if found and report.metric != TEACHER_COSINE else None
+
+
+def swap_table(report: Report, teacher: str = ONE) -> Table:
+    """A row for each choice of who embeds queries and who documents, in a teacher's space: the score, and its change.
 
     Args:
         report: One with swaps.
+        teacher: The teacher's name.
     """
-    teacher = report.model(TEACHER)
-    reference = teacher.score(report.metric) if teacher else None
+    reference = _reference(report, teacher)
+    sides = {swap_title(swap, teacher): who for swap, who in SWAPS.items()}
     kinds = [("teacher", "teacher", reference)]
-    kinds += [(*SWAPS[model.name], model.score(report.metric)) for model in report.swaps]
+    kinds += [(*sides[model.name], model.score(report.metric)) for model in report.swaps_of(teacher)]
     rows = []
     for queries, documents, score in kinds:
         if score is None:
