@@ -16,6 +16,7 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.held_out import can_score
 from lightning_embed.utils.activity import track
+from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 TEXTS = 1000
 """The most texts that are compared."""
@@ -45,7 +46,11 @@ class Nearness:
 
 @torch.no_grad()
 def nearness(
-    student: TextEncoder, teacher: TextEncoder | StoredTeacher, data: EmbeddingDataModule, most: int = TEXTS
+    student: TextEncoder,
+    teacher: TextEncoder | StoredTeacher,
+    data: EmbeddingDataModule,
+    most: int = TEXTS,
+    name: str = ONE,
 ) -> Nearness:
     """Compares the vectors of held-out anchors and positives, or of those that were trained on where none are held out.
 
@@ -54,25 +59,27 @@ def nearness(
         teacher: The teacher, in evaluation mode; its stored vectors are used.
         data: The run's data.
         most: Texts that are compared, spread over the sources.
+        name: The teacher's, where the run had several: sources that are for others alone are left out.
 
     Raises:
         UserError: The data is not there, or the teacher's vectors are not known.
     """
-    encoders = {"student": student, "teacher": teacher}
+    encoders = {"student": student, teacher_key(name): teacher}
     data.tokenizers = {name: one.tokenizer for name, one in encoders.items() if isinstance(one, TextEncoder)}
-    data.use_store(teacher, frozenset((ANCHOR, POSITIVE)))
-    split = next((one for one in ("test", "validation") if can_score(teacher, data, one)), "train")
-    if split == "train" and not data.rows(split):
-        raise UserError("the run's data has no texts")
+    data.use_store({name: teacher}, {name: frozenset((ANCHOR, POSITIVE))})
+    split = next((one for one in ("test", "validation") if can_score(teacher, data, one, name)), "train")
+    if split == "train" and not any(rows.source.has_teacher(name) for rows in data.rows(split)):
+        raise UserError("the run's data has no texts that are for the teacher")
     data.eval_batch_size = min(data.eval_batch_size, 64)
     loaders = {"test": data.test_dataloader, "validation": data.val_dataloader, "train": data.train_dataloader}
-    share, found, counts = most / len(data.rows(split)), [], Counter[str]()
+    taught = [rows for rows in data.rows(split) if rows.source.has_teacher(name)]
+    share, found, counts = most / max(1, len(taught)), [], Counter[str]()
     for batch in track(loaders[split](), "comparing with the teacher's vectors"):
         if sum(counts.values()) >= most:
             break
-        if counts[batch.source] >= share:
+        if counts[batch.source] >= share or (batch.teachers is not None and name not in batch.teachers):
             continue
-        moved = batch.to(student.device)
+        moved = batch.of_teacher(name).to(student.device)
         roles = [role for role in (ANCHOR, POSITIVE) if role in moved.student]
         own, theirs = encode_columns(student.embed, moved.student, roles), teacher_vectors(teacher, moved, roles)
         for role in roles:

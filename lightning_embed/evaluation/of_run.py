@@ -14,28 +14,30 @@ from lightning_embed.datamodules import EmbeddingDataModule
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError, in_one_line, user_error
-from lightning_embed.utils.configs import arguments_of
+from lightning_embed.utils.configs import arguments_of, teacher_in
+from lightning_embed.utils.teacher_names import ONE
 
 Teacher = FrozenEncoder | StoredTeacher | TextEncoder
 CLASSES = ("EmbeddingDataModule", "PythonDocs")
 """The classes of data that are rebuilt: a configuration's other names are not imported."""
 
 
-def teacher_of(checkpoint: Path, config: Path | None = None) -> Teacher | None:
+def teacher_of(checkpoint: Path, config: Path | None = None, name: str = ONE) -> Teacher | None:
     """A run's teacher, in evaluation mode; its weights are loaded when they are first used.
 
     Args:
         checkpoint: The run's checkpoint.
         config: The run's configuration, in place of the checkpoint's own settings; None: those.
+        name: The teacher's, where the run had several.
 
     Returns:
         None where the run had no teacher.
 
     Raises:
-        UserError: It cannot be rebuilt, e.g. because its folder is gone.
+        UserError: It cannot be rebuilt, e.g. because its folder is gone, or the name is not one of the run's.
     """
     own = None if config is not None else read_without_weights(checkpoint).get(KEY)
-    settings = arguments_of(run_settings(checkpoint, config).get("model")).get("teacher")
+    settings = teacher_in(run_settings(checkpoint, config).get("model"), name)
     if settings is None:
         return None
     try:

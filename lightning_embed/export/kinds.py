@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from lightning_embed.encoders.copies import as_exported, merged
 from lightning_embed.encoders.pretrained import folder_bytes
@@ -15,11 +15,9 @@ from lightning_embed.export.folder import expected_vectors, export_encoder, veri
 from lightning_embed.export.model_card import model_card, public_name
 from lightning_embed.export.readers import by_rules
 from lightning_embed.export.students import Student
-from lightning_embed.export.teacher_space import in_teacher_space, nearness_line
-from lightning_embed.utils.configs import arguments_of
+from lightning_embed.export.teacher_space import in_teacher_space, nearness_line, teacher_named
+from lightning_embed.utils.configs import arguments_of, teacher_in
 from lightning_embed.utils.notes import note
-
-Space = Literal["student", "teacher"]
 
 
 class Proof(NamedTuple):
@@ -70,13 +68,14 @@ class Model:
     Args:
         student: What is exported.
         dim: Entries kept of each vector; None: the student's.
-        space: Whose space its vectors are in.
+        space: Whose space its vectors are in: `student`, `teacher` or `teacher:NAME`.
         graphs: Whether to write ONNX graphs too.
     """
 
-    def __init__(self, student: Student, dim: int | None, space: Space, graphs: bool) -> None:
-        self.student, self.space, self.graphs = student, space, graphs
-        own = in_teacher_space(student) if space == "teacher" else student.encoder
+    def __init__(self, student: Student, dim: int | None, space: str, graphs: bool) -> None:
+        self.student, self.graphs = student, graphs
+        self.teacher = teacher_named(space)
+        own = student.encoder if self.teacher is None else in_teacher_space(student, self.teacher)
         self.encoder = _cut(as_exported(own), dim)
         self.merged = merged(self.encoder)
 
@@ -101,12 +100,12 @@ class Model:
 
     def nearness(self) -> list[str]:
         """How near it is to the teacher, of one in the teacher's space."""
-        return [nearness_line(self.student, self.encoder)] if self.space == "teacher" else []
+        return [] if self.teacher is None else [nearness_line(self.student, self.encoder, self.teacher)]
 
     def card(self, name: str, facts: list[str]) -> str:
         """With the run's settings and scores."""
-        if self.space == "teacher":
-            of = arguments_of(arguments_of(self.student.config.get("model")).get("teacher"))
+        if self.teacher is not None:
+            of = arguments_of(teacher_in(self.student.config.get("model"), self.teacher))
             named = public_name(of.get("model") or of.get("name") or "the run's teacher")
             facts = [
                 f"Its vectors are in the space of its teacher, `{named}`: compare them with the teacher's own.",

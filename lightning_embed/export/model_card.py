@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.utils.configs import arguments_of
+from lightning_embed.utils.configs import arguments_of, teachers_in
 from lightning_embed.utils.version import __version__
 
 
@@ -96,7 +96,7 @@ def _front_matter(encoder: TextEncoder, adapter_on: str | None) -> list[str]:
 
 
 def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    student, teacher = arguments_of(model.get("student")), arguments_of(model.get("teacher"))
+    student = arguments_of(model.get("student"))
     lines = [
         f"- Started from `{public_name(str(student.get('model', '?')))}`"
         + (f", layers {student['layers']}" if student.get("layers") else "")
@@ -105,13 +105,17 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         lines[-1] += f", by a LoRA adapter of rank {arguments_of(student['adapter']).get('rank', 32)}"
     if student.get("random_init"):
         lines[-1] += ", with random weights"
-    if teacher:
-        lines.append(f"- Teacher: `{public_name(str(teacher.get('model') or teacher.get('name') or '?'))}`")
+    for name, settings in teachers_in(model).items():
+        teacher = arguments_of(settings)
+        who = f"Teacher {name}" if name else "Teacher"
+        lines.append(f"- {who}: `{public_name(str(teacher.get('model') or teacher.get('name') or '?'))}`")
     for name, term in (model.get("losses") or {}).items():
         term = arguments_of(term)
         loss = term["loss"]
         kind = loss if isinstance(loss, str) else loss["class_path"]
         lines.append(f"- Loss `{name}`: {kind.rpartition('.')[2]}, weight {term.get('weight', 1.0)}")
+        if term.get("teacher"):
+            lines[-1] += f", teacher {term['teacher']}"
     data = config.get("data") or {}
     arguments = arguments_of(data)
     sources = arguments.get("train")

@@ -10,12 +10,10 @@ from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.of_run import teacher_of
 from lightning_embed.export.folder import expected_vectors, save_modules, saved, stock_modules, verify_folder
-from lightning_embed.export.kinds import Model, Proof, Space
+from lightning_embed.export.kinds import Model, Proof
 from lightning_embed.export.model_card import public_name
 from lightning_embed.export.students import Student
-
-OF_RUN = "teacher"
-"""What names the run's own teacher."""
+from lightning_embed.export.teacher_space import teacher_named
 
 
 class Asymmetric(Model):
@@ -24,19 +22,19 @@ class Asymmetric(Model):
     Args:
         student: Embeds queries.
         dim: Entries kept of each vector; None: all.
-        space: Whose space the student's vectors are in.
-        documents: What embeds documents: `teacher`, the run's, or a model as `TextEncoder` takes it.
+        space: As for `Model`.
+        documents: What embeds documents: `teacher` or `teacher:NAME`, the run's, or a model as `TextEncoder` takes it.
 
     Raises:
         UserError: Their vectors have different sizes, or the other model cannot be read.
     """
 
-    def __init__(self, student: Student, dim: int | None, space: Space, documents: str) -> None:
+    def __init__(self, student: Student, dim: int | None, space: str, documents: str) -> None:
         super().__init__(student, dim, space, graphs=False)
         self.documents = _documents(student, documents)
         whole = self.encoder.dim if dim is None else self.documents.dim
         if whole != self.documents.dim or (dim or 0) > self.documents.dim:
-            hint = "; give --space teacher" if space == "student" else ""
+            hint = "; give --space teacher" if self.teacher is None else ""
             raise UserError(
                 f"documents: the student gives vectors of {self.encoder.dim} dims and '{self.documents.model}' of "
                 f"{self.documents.dim}, which cannot be compared{hint}"
@@ -62,9 +60,13 @@ class Asymmetric(Model):
 
 
 def _documents(student: Student, documents: str) -> TextEncoder:
-    if documents != OF_RUN:
+    name = teacher_named(documents)
+    if name is None:
         return TextEncoder(documents).eval().requires_grad_(False)
-    teacher = None if student.checkpoint is None else teacher_of(student.checkpoint, student.config_file)
+    try:
+        teacher = None if student.checkpoint is None else teacher_of(student.checkpoint, student.config_file, name)
+    except UserError as error:
+        raise UserError(f"documents: {error}") from None
     if not isinstance(teacher, TextEncoder):
         raise UserError("documents: teacher: the run has no teacher that can embed; give a model's folder or id")
     return teacher

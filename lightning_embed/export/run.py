@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from lightning_embed.errors import UserError
 from lightning_embed.export.texts import read_texts, standard_texts
@@ -13,7 +14,7 @@ from lightning_embed.utils.atomic import whole_folder
 from lightning_embed.utils.notes import note
 
 if TYPE_CHECKING:
-    from lightning_embed.export.kinds import Kind, Proof, Space
+    from lightning_embed.export.kinds import Kind, Proof
 
 
 def export_model(
@@ -22,7 +23,7 @@ def export_model(
     dim: int | None = None,
     adapter: bool = False,
     base: str | None = None,
-    space: Literal["student", "teacher"] = "student",
+    space: str = "student",
     documents: str | None = None,
     dense: bool = False,
     onnx: bool = False,
@@ -40,10 +41,11 @@ def export_model(
         adapter: Whether to write the adapter alone, as a peft folder; if not, it is merged into its base.
         base: What exported adapters call their base, e.g. the id under which you publish it. None: of an adapter alone, the id or folder
             that the base is read from here; of several, the name of the folder that holds them and the base.
-        space: `teacher`: vectors of the teacher's size, which may be compared with the teacher's own; how near they are to these on
-            texts of the run is printed. The run needs a projection of the student's side, or a teacher of the student's size.
+        space: `student`, or `teacher` (of several, `teacher:NAME`): vectors of the teacher's size, which may be compared with the teacher's
+            own; how near they are to these on texts of the run is printed. The run needs a projection of the student's side, or a teacher
+            of the student's size.
         documents: What embeds documents, in a folder whose queries the student embeds (sentence-transformers' Router): `teacher`, the
-            run's own, or a model of the same space. None: the student embeds both.
+            run's own (of several, `teacher:NAME`), or a model of the same space. None: the student embeds both.
         dense: The old name of `space: teacher`.
         onnx: Whether to write onnx/model.onnx and onnx/model_quantized.onnx (int8) too.
         texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
@@ -98,7 +100,7 @@ def _kind(
     dim: int | None,
     adapter: bool,
     base: str | None,
-    space: Space,
+    space: str,
     documents: str | None,
     onnx: bool,
     name: str,
@@ -143,9 +145,9 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 
 def _check_settings(checkpoints: int, adapter: bool, space: str, documents: str | None, onnx: bool) -> None:
-    if space not in ("student", "teacher"):
-        raise UserError(f"space: expected student or teacher, got {space!r}")
-    moved = space == "teacher" or documents is not None
+    if not re.fullmatch(r"student|teacher(:\w+)?", space):
+        raise UserError(f"space: expected student, teacher or teacher:NAME, got {space!r}")
+    moved = space != "student" or documents is not None
     if onnx:
         from lightning_embed.export.onnx import require_onnx
 

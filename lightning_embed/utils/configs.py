@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import UserError, in_one_line
+from lightning_embed.utils.teacher_names import ONE
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -36,3 +37,36 @@ def arguments_of(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         return {}
     return value.get("init_args") or {} if "class_path" in value or "init_args" in value else value
+
+
+def teachers_in(model: Any) -> dict[str, Any]:
+    """Name -> settings of each teacher of a run; a lone one's name is `ONE`.
+
+    Args:
+        model: The `model` of its configuration.
+    """
+    teacher = arguments_of(model).get("teacher")
+    if isinstance(teacher, Mapping) and {"class_path", "init_args", "model"}.isdisjoint(teacher):
+        return dict(teacher)
+    return {} if teacher is None else {ONE: teacher}
+
+
+def teacher_in(model: Any, name: str) -> Any:
+    """The settings of one teacher of a run; None where the run had none.
+
+    Args:
+        model: The `model` of its configuration.
+        name: The teacher's, where there were several.
+
+    Raises:
+        UserError: There is no teacher of that name, or there are several and none is named.
+    """
+    teachers = teachers_in(model)
+    if name in teachers or not teachers:
+        return teachers.get(name)
+    if ONE in teachers:
+        raise UserError(f"teacher:{name}: the run had one teacher, without a name; write teacher")
+    asked = f"there is no teacher '{name}'" if name else "say which"
+    raise UserError(
+        f"the run had several teachers ({', '.join(teachers)}): {asked}, such as teacher:{next(iter(teachers))}"
+    )

@@ -115,7 +115,7 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
     """
     known = dict.fromkeys(metric for model in report.models for row in model.grid for metric in row.scores)
     metrics = [metric for metric in known if every_metric or metric == report.metric]
-    references = {title: _reference(report, name) for name in report.teachers for title in [teacher_title(name)]}
+    references = {name: _reference(report, name) for name in report.teachers}
 
     def cells(model: ModelReport) -> dict[str, str]:
         score = model.score(report.metric)
@@ -129,8 +129,10 @@ def models_table(report: Report, every_metric: bool = True) -> Table:
             "texts/s": f"{model.texts_per_second:,.0f}" if model.texts_per_second is not None else "",
             **{metric_title(name): "" if value is None else points(value) for name, value in scores.items()},
             **{
-                f"of {title}": f"{100 * score / reference:.1f} %" if score is not None and reference else ""
-                for title, reference in references.items()
+                f"of {name or teacher_title(name)}": f"{100 * score / reference:.1f} %"
+                if score is not None and reference
+                else ""
+                for name, reference in references.items()
             },
         }
 
