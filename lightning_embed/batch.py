@@ -128,12 +128,6 @@ class TokenBatch:
     """Role -> tokens of the teacher's tokenizer; empty without a teacher."""
     teacher_vectors: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n, E) vectors that are known already; the teacher need not run for these."""
-    tokens_of: dict[str, dict[str, Tokens]] = field(default_factory=dict)
-    """Name -> `teacher` of that one, where there are several teachers."""
-    vectors_of: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """Name -> `teacher_vectors` of that one, where there are several teachers."""
-    teachers: list[str] | None = None
-    """Names of the teachers whose losses are for it, the same on every rank; None: all."""
     keys: dict[str, Tensor] = field(default_factory=dict)
     """Role -> (n,) `text_key` of each text."""
     negative_counts: Tensor | None = None
@@ -156,6 +150,12 @@ class TokenBatch:
     """Texts of this batch that were longer than the student's max_length."""
     tokens_lost: int = 0
     """Tokens that were cut off them."""
+    tokens_of: dict[str, dict[str, Tokens]] = field(default_factory=dict)
+    """Name -> `teacher` of that one, where there are several teachers."""
+    vectors_of: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Name -> `teacher_vectors` of that one, where there are several teachers."""
+    teachers: list[str] | None = None
+    """Names of the teachers whose losses are for it, the same on every rank; None: all."""
 
     def __len__(self) -> int:
         return len(self.student[ANCHOR if ANCHOR in self.student else POSITIVE])
@@ -319,7 +319,7 @@ class EmbeddingBatch:
         """
         if name is None:
             return self
-        vectors, projection = self.by_teacher[name]
+        vectors, projection = self.by_teacher.get(name, Taught({}, None))
         return replace(self, teacher=vectors, projection=projection, taught_by=name)
 
     def truncate(self, dim: int) -> EmbeddingBatch:

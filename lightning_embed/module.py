@@ -153,7 +153,7 @@ class EmbeddingModule(ScoredModule):
         Override it to change values or to add some: a name that is not in `losses` of the configuration has weight 1. Autocast is off.
 
         Args:
-            batch: This rank's vectors, as `encode` gives them.
+            batch: This rank's vectors, as `encode` gives them; with several teachers a loss gets `batch.of_teacher` of its own.
             losses: Name -> the losses that are active for this batch at this step.
         """
         values: dict[str, Tensor] = {}

@@ -79,7 +79,7 @@ def _check_name(name: str) -> None:
         raise UserError(
             f"teacher: '{name}' is no name for a teacher: it is a setting of encoders and projections; take another"
         )
-    if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+    if not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
         raise UserError(f"teacher: '{name}' is no name for a teacher: expected letters, digits and _, such as english")
 
 

@@ -28,6 +28,7 @@ ALONE = [
     Fit("one accumulated", steps=FEW, trainer=(("accumulate_grad_batches", 2),)),
     Fit("one row", batch=1, steps=FEW),
     Fit("one fitted", start="fitted", steps=1),
+    Fit("one of two teachers", start="fitted", steps=FEW, second_teacher=True),
 ]
 CORE = [
     Fit("ddp", "ddp", chunked=True, save_at=SAVED_AT),
@@ -47,6 +48,17 @@ RESUMED = [
     Fit("fsdp2 from fsdp2 folder", "fsdp2 folder", resume="fsdp2 folder"),
     Fit("ddp from fsdp2 folder", "ddp", resume="fsdp2 folder"),
 ]
+TWO_TEACHERS = [
+    Fit("ddp of two teachers", "ddp", start="fitted", steps=FEW, second_teacher=True, save_at=FEW - 1),
+    Fit(
+        "fsdp2 of two teachers",
+        "fsdp2",
+        steps=FEW,
+        second_teacher=True,
+        shard_teacher=True,
+        resume="ddp of two teachers",
+    ),
+]
 RESUMED_ALONE = [Fit("one from fsdp2", resume="fsdp2"), Fit("one from fsdp2 folder", resume="fsdp2 folder")]
 
 
@@ -56,7 +68,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     write_inputs(folder, ("qwen3",))
     run_fits(folder, ALONE, 1)
-    run_fits(folder, CORE + FITTED + RESUMED, 2)
+    run_fits(folder, CORE + FITTED + RESUMED + TWO_TEACHERS, 2)
     run_fits(folder, RESUMED_ALONE, 1)
     return folder
 
@@ -91,6 +103,18 @@ def test_a_fitted_projection_starts_the_same_on_any_number_of_ranks(core: Path) 
         print(f"{fit.name:50} loss {loss:.1e} weights {weight:.1e}")
         # rounding counts for more in directions in which there is next to nothing to fit to
         assert loss <= 1e-5 and weight <= 1e-4
+
+
+def test_world_size_and_a_resumption_change_nothing_with_two_teachers(core: Path) -> None:
+    for fit in TWO_TEACHERS:
+        one = result(core, "one of two teachers")
+        parts = {f"projection.{name}.{part}" for name in ("first", "second") for part in ("weight", "bias")}
+        assert {key for key in one["weights"] if key.startswith("projection.")} == parts
+        if fit.resume is not None:
+            one["losses"] = one["losses"][FEW - 1 :]
+        loss, weight = differences(one, result(core, fit.name))
+        print(f"{fit.name:50} loss {loss:.1e} weights {weight:.1e}")
+        assert loss <= 1e-5 and weight <= 1e-4  # as where a projection is fitted to one teacher
 
 
 def test_a_run_goes_on_under_another_strategy_as_if_never_stopped(core: Path) -> None:
