@@ -29,7 +29,8 @@ def weights_lines(module: L.LightningModule) -> list[str]:
         training = sum(p.numel() for p in part.parameters() if p.requires_grad)
         if weights:
             share = "all of them train" if training == weights else f"{training:,} of them train"
-            kind = "" if isinstance(part, nn.ModuleDict) else f" ({type(part).__name__})"
+            several = name == "losses" or isinstance(part, nn.ModuleDict)
+            kind = "" if several else f" ({type(part).__name__})"
             lines.append(
                 f"{name}{kind}: {weights:,} weight{'s' * (weights > 1)}, {share if training else 'none trains'}"
             )

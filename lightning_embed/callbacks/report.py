@@ -144,8 +144,8 @@ class Report(L.Callback):
         compared = [gate for gate in self.require if gate.startswith("of_teacher")]
         if compared and module.teachers and module.teacher is None:
             raise UserError(
-                f"report.require.{compared[0]}: it is of a lone teacher, and there are several ({', '.join(module.teachers)}); require "
-                "score or above_start instead"
+                f"report.require.{compared[0]}: it compares with a single teacher, and there are several "
+                f"({', '.join(module.teachers)}); require score or above_start instead"
             )
 
     def _check_before(self, trainer: L.Trainer) -> None:

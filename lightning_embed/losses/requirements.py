@@ -127,7 +127,7 @@ def check_sources(terms: Mapping[str, Term], sources: Iterable[Given], vectors: 
         columns = {**given.columns, **dict.fromkeys(vectors, given.roles)}
         taken = _taken(terms, given)
         if terms and not taken:
-            named = "" if given.teachers is None else f" and names {', '.join(given.teachers) or 'none'} as teachers"
+            named = "" if given.teachers is None else f" (teachers: [{', '.join(given.teachers)}])"
             raise UserError(
                 f"source '{given.source}' has {', '.join(sorted(given.there))}{named}, and no loss is for such batches: correct `when`"
                 f"{' or `teachers`' if named else ''}, or drop it"

@@ -41,13 +41,13 @@ def check_names(teacher: Teachers, projection: Projections, losses: Mapping[str,
     if not isinstance(teacher, Mapping):
         if isinstance(projection, Mapping):
             raise UserError(
-                f"projection: expected one, as there are not several teachers, got a mapping of {_listed(projection)}; "
+                f"projection: expected a single one for a single teacher, got a mapping of {_listed(projection)}; "
                 "give model.teacher as a mapping of the same names"
             )
         for name, term in losses.items():
             if term.teacher is not None:
                 raise UserError(
-                    f"loss '{name}': teacher: {term.teacher} is for a model.teacher that is a mapping of names; leave it out"
+                    f"loss '{name}' names teacher {term.teacher}, and model.teacher is no mapping of names: leave it out"
                 )
         return
     if not teacher:
@@ -77,10 +77,12 @@ def _check_name(name: str) -> None:
     }
     if name in settings:
         raise UserError(
-            f"teacher: '{name}' is no name for a teacher: it is a setting of encoders and projections; take another"
+            f"teacher: '{name}' cannot be a teacher's name: it is a setting of encoders or projections; choose another"
         )
     if not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
-        raise UserError(f"teacher: '{name}' is no name for a teacher: expected letters, digits and _, such as english")
+        raise UserError(
+            f"teacher: '{name}' cannot be a teacher's name: expected letters, digits and _, such as english"
+        )
 
 
 def _check_term(name: str, term: LossTerm, teacher: Collection[str]) -> None:

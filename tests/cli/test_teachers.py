@@ -216,4 +216,7 @@ def test_a_gate_of_the_teacher_needs_a_lone_one(
 ) -> None:
     job = documented(teacher, student, tmp_path)
     line = refused(job, tmp_path, capsys, "--report.require", "{of_teacher: 0.5}")
-    assert "report.require.of_teacher: it is of a lone teacher, and there are several (english, multilingual)" in line
+    assert (
+        "report.require.of_teacher: it compares with a single teacher, and there are several (english, multilingual)"
+        in line
+    )

@@ -296,11 +296,11 @@ def test_each_projection_is_fitted_to_its_own_teacher_and_saved_under_its_name(
         ({"losses": {"n": LossTerm(InfoNCE(), teacher="a")}}, r"'n' \(InfoNCE\) takes no teacher's vectors: leave"),
         ({"projection": lambda: {"c": Projection()}}, "projection: there is no teacher 'c'; the teachers are a, b"),
         ({"projection": Projection}, "projection: expected a mapping, as there are several teachers"),
-        ({"teacher": lambda one: one}, "loss 'd': teacher: a is for a model.teacher that is a mapping"),
+        ({"teacher": lambda one: one}, "loss 'd' names teacher a, and model.teacher is no mapping of names"),
         ({"teacher": lambda one: {}}, "expected at least one teacher in the mapping"),
-        ({"teacher": lambda one: {"a": one, "max_length": one}}, "'max_length' is no name for a teacher"),
-        ({"teacher": lambda one: {"a": one, "a.b": one}}, r"'a\.b' is no name for a teacher: expected letters"),
-        ({"teacher": lambda one: {"a": one, "keys": one}}, "'keys' is no name for a teacher"),
+        ({"teacher": lambda one: {"a": one, "max_length": one}}, "teacher: 'max_length' cannot be a teacher's name"),
+        ({"teacher": lambda one: {"a": one, "a.b": one}}, r"'a\.b' cannot be a teacher's name: expected letters"),
+        ({"teacher": lambda one: {"a": one, "keys": one}}, "'keys' cannot be a teacher's name"),
     ],
 )
 def test_wrong_names_are_refused_with_those_that_there_are(
@@ -316,7 +316,7 @@ def test_wrong_names_are_refused_with_those_that_there_are(
 
 def test_a_lone_teacher_takes_one_projection(student: Path, teacher: Path) -> None:
     losses = {"d": Distillation()}
-    with pytest.raises(UserError, match=r"projection: expected one, .* got a mapping of a"):
+    with pytest.raises(UserError, match=r"projection: expected a single one for a single teacher, got a mapping of a"):
         EmbeddingModule(TextEncoder(str(student)), losses, FrozenEncoder(str(teacher)), {"a": Projection()})
 
 
@@ -330,6 +330,6 @@ def test_a_source_that_names_another_teacher_is_refused(
 
 def test_a_source_that_no_loss_is_for_is_refused(student: Path, models: Path, pairs: Path) -> None:
     with pytest.raises(
-        UserError, match="names none as teachers, and no loss is for such batches: correct `when` or `teachers`"
+        UserError, match=r"\(teachers: \[\]\), and no loss is for such batches: correct `when` or `teachers`"
     ):
         fit(two(student, models), data_of(Source(str(pairs), teachers=[])))
