@@ -1,5 +1,6 @@
 """Where the projection starts: the orthogonal map that fits best, and what it does to a run's first step."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lightning_embed.heads import Projection
 from lightning_embed.heads.projection import orthogonal_map
+from lightning_embed.training.projection_start import best_share, fit_projection
 from tests.cli.test_fit import config, losses, run
 
 
@@ -49,6 +52,61 @@ def test_directions_that_no_text_has_are_the_priors() -> None:
     turned = torch.block_diag(torch.eye(2), rotation(2))
     found = orthogonal_map(torch.diag(torch.tensor([1.0, 1.0, 0.0, 0.0])), turned)
     torch.testing.assert_close(found, turned)
+
+
+def batches(noise: float, turned: bool = False, size: int = 16, rows: int = 4) -> Iterator[tuple[Tensor, Tensor]]:
+    """Without an end, teacher vectors and, as the student's, the same with noise, perhaps in another space."""
+    turn = rotation(size) if turned else torch.eye(size)
+    spectrum = torch.linspace(2, 0.2, size)
+    for seed in range(10**6):
+        teacher = some(rows, size, seed) * spectrum
+        yield (teacher + noise * some(rows, size, 10**6 + seed)) @ turn, teacher
+
+
+def fitted(pairs: Iterator[tuple[Tensor, Tensor]], size: int = 16) -> tuple[Tensor, int]:
+    """W, and how many texts it took."""
+    projection, taken = Projection(), 0
+    projection.fit_to(size, size)
+
+    def counted() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal taken
+        for student, teacher in pairs:
+            taken += len(student)
+            yield student, teacher
+
+    fit_projection(projection, counted(), lambda tensor: tensor)
+    return projection.weight.detach(), taken
+
+
+def mean_cosine(weight: Tensor, pairs: Iterator[tuple[Tensor, Tensor]], skipped: int = 500) -> float:
+    """On texts that are far behind those that were fitted."""
+    new = [pair for number, pair in zip(range(skipped + 200), pairs, strict=False) if number >= skipped]
+    student, teacher = (torch.cat(list(column)) for column in zip(*new, strict=True))
+    return float((normalize(student) @ weight.T * normalize(teacher)).sum(dim=1).mean())
+
+
+def test_a_student_close_to_its_teacher_takes_few_texts_and_starts_closer_than_by_the_texts_alone() -> None:
+    weight, texts = fitted(batches(noise=1.5))
+    assert texts == 16
+    plain = torch.zeros(16, 16)
+    for (student, teacher), _ in zip(batches(noise=1.5), range(texts // 4), strict=False):
+        plain += normalize(teacher).T @ normalize(student)
+    alone = mean_cosine(orthogonal_map(plain, torch.eye(16)), batches(noise=1.5))
+    assert mean_cosine(weight, batches(noise=1.5)) > alone + 0.05
+
+
+def test_a_student_of_another_space_takes_all_texts_and_is_fitted_to_them_alone() -> None:
+    weight, texts = fitted(batches(noise=0.1, turned=True))
+    assert texts == 64
+    assert mean_cosine(weight, batches(noise=0.1, turned=True)) > 0.95
+    assert float((weight - rotation(16)).abs().max()) < 0.2
+
+
+def test_the_share_of_the_identity_by_hand() -> None:
+    eye, quarter = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    assert best_share(eye / 2, 0 * eye) == 0.0  # nothing to try it on
+    assert best_share(quarter / 2, quarter / 2) == 0.0  # I only pulls away from the turn that both halves have
+    assert best_share(quarter / 20, eye / 2) >= 0.3  # one half's turn is chance: with I, its map fits the other's better
 
 
 @pytest.mark.parametrize("direction", ["student_to_teacher", "teacher_to_student"])
