@@ -106,7 +106,9 @@ def test_the_share_of_the_identity_by_hand() -> None:
     eye, quarter = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     assert best_share(eye / 2, 0 * eye) == 0.0  # nothing to try it on
     assert best_share(quarter / 2, quarter / 2) == 0.0  # I only pulls away from the turn that both halves have
-    assert best_share(quarter / 20, eye / 2) >= 0.3  # one half's turn is chance: with I, its map fits the other's better
+    assert (
+        best_share(quarter / 20, eye / 2) >= 0.3
+    )  # one half's turn is chance: with I, its map fits the other's better
 
 
 @pytest.mark.parametrize("direction", ["student_to_teacher", "teacher_to_student"])
