@@ -68,8 +68,8 @@ def fit_projection(
         W = argmax_{W orthogonal} tr(Wᵀ (C / n + s I / D))
 
     Where both spaces have the same size, I counts for the share s that does best on texts that were not fitted (two-fold cross-validation):
-    a student of its teacher's own layers is close to it as it is. Elsewhere s = 0. Every rank must call it, and all get the same W, whatever
-    their number.
+    a student of its teacher's own layers is close to it as it is. Elsewhere s = 0. Every rank must call it, and all get the same W,
+    whatever their number.
 
     Args:
         projection: ψ, sharded or not.
