@@ -76,12 +76,23 @@ def _option(key: str, value: str, typed: tuple[str, ...]) -> Piece:
         loaded = value
     path = key.lstrip("-").removesuffix("+").split(".")
     full = written_out(_nested(path, loaded))
+    if loaded is None and path[0] in ("model", "data") and path[1:]:
+        # jsonargparse takes null in a mapping, and for a setting of a class that a class holds as the text "null"
+        return Piece(key, full, (f"--{path[0]}", _flow(full[path[0]])))
     changed: Any = full
-    for name in path:
+    for depth, name in enumerate(path):
+        if name not in changed:  # a loss's class, which is a level deeper when it is written out
+            key, loaded = "--" + ".".join(path[:depth]), None
+            break
         changed = changed[name]
     if changed != loaded:
-        typed = (key, yaml.safe_dump(changed, default_flow_style=True, width=10**6, allow_unicode=True).strip())
+        typed = (key, _flow(changed))
     return Piece(key, full, typed)
+
+
+def _flow(content: Any) -> str:
+    """YAML in one line."""
+    return yaml.safe_dump(content, default_flow_style=True, width=10**6, allow_unicode=True).strip()
 
 
 def _nested(path: Sequence[str], value: Any) -> Any:

@@ -307,15 +307,40 @@ def test_the_example_for_own_data_trains_and_needs_no_validation(
     assert (tmp_path / "run/model/modules.json").exists() and (tmp_path / "run/checkpoints/last.ckpt").exists()
 
 
-def test_print_config_shows_the_default_job(capsys: pytest.CaptureFixture[str]) -> None:
+def printed_config(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
+    """The model's settings that `fit --print_config` prints."""
     from lightning_embed.__main__ import main
 
     before = list(sys.argv)
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--print_config"])
+        main(["fit", *words, "--print_config"])
     sys.argv = before
-    printed = yaml.safe_load(capsys.readouterr().out)
-    assert stop.value.code == 0 and set(printed["model"]["init_args"]["losses"]) == {"distill", "nce", "gor"}
+    assert stop.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+
+
+def test_print_config_shows_the_default_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(printed_config(capsys)["losses"]) == {"distill", "nce", "gor"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--model.student.layers", "null", "--model.projection=null"),
+        ("--model.init_args.student.init_args.layers", "null", "--model.init_args.projection", "null"),
+    ],
+)
+def test_null_on_the_command_line_takes_a_setting_back(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = printed_config(capsys, *words)
+    assert model["student"]["init_args"]["layers"] is None and model["projection"] is None
+    assert model["student"]["init_args"]["max_length"] == 64 and set(model["losses"]) == {"distill", "nce", "gor"}
+
+
+def test_a_loss_is_added_by_its_class_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    losses = printed_config(capsys, "--model.losses.more.class_path", "CoSENT")["losses"]
+    assert losses["more"]["init_args"]["loss"]["class_path"] == "lightning_embed.CoSENT" and set(losses) > {"distill"}
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_name_and_rows(
