@@ -4,7 +4,7 @@
     python benchmarks/startup.py --quick   # one of each
 
 Each is a process of its own; they run in turn. `fit` runs the default job up to its first step, without the scores that its report
-takes of student and teacher before training; first with ψ at random, then as it is, with ψ fitted to vectors of 1,536 texts.
+takes of student and teacher before training; first with ψ at random, then as it is, with ψ fitted to vectors of 384 texts.
 """
 
 import argparse
