@@ -16,7 +16,7 @@ from lightning_embed.utils.activity import activity
 TEXTS_PER_ENTRY = 1, 4
 """Texts that ψ is fitted to, for each entry of the vectors that it maps: as many as the first where the student is close to the teacher
 already, as a student of its own layers is, else as the second. With fewer it fits those texts and not others."""
-SHARES = (0.0, 0.1, 0.3, 1.0, 3.0)
+SHARES = (0.0, 0.1, 1.0, 3.0)
 """How much ψ = I may count against the texts."""
 CLOSE = 1.0
 """The share from which on the student is close."""

@@ -234,6 +234,7 @@ def test_sigterm_stores_what_was_encoded(
     assert f"1,000 texts, {sum(calls[:2])} of them stored already" in said(capsys)
 
 
+@pytest.mark.slow
 def test_a_killed_cache_goes_on_without_doing_stored_shards_again(
     job: dict, teacher: Path, tmp_path: Path, capsys: Capture
 ) -> None:

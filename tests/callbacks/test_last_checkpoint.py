@@ -88,6 +88,7 @@ def test_without_validation_it_is_written_after_each_epoch_and_nothing_is_called
     assert not (tmp_path / "run/checkpoints/best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_with_accumulated_gradients_it_is_of_whole_steps(job: dict[str, Any], tmp_path: Path) -> None:
     job["trainer"] |= {"accumulate_grad_batches": 4, "val_check_interval": 3}
     assert written(job, tmp_path, 5, "--last_checkpoint.every_n_steps", "2") == [1, 2, 3, 4, 5]
