@@ -8,7 +8,7 @@ from torch import nn
 from lightning_embed.encoders.backbone import layer_list
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import UserError
-from lightning_embed.shrinking.cuts import BYTES
+from lightning_embed.shrinking.cuts import BYTES, tokenizer_bytes
 from lightning_embed.shrinking.neurons import feed_forwards, neuron_count
 
 
@@ -65,7 +65,7 @@ def sizes_of(encoder: TextEncoder) -> Sizes:
     except UserError:
         neurons, neuron = 0, 0
     table = encoder.backbone.get_input_embeddings().weight
-    file = len(encoder.tokenizer.hf.backend_tokenizer.to_str().encode())
+    file = tokenizer_bytes(encoder)
     whole = encoder.parameter_count * BYTES + file
     token = table.shape[1] * BYTES + file // table.shape[0]
     return Sizes(

@@ -1,12 +1,13 @@
 """The texts that a model is cut for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lightning_embed.batch import ANCHOR, ROLES
 from lightning_embed.datamodules.sources.opening import open_source
+from lightning_embed.datamodules.sources.rows import as_list
 from lightning_embed.datamodules.sources.source import Source
 
 READ = 4096
@@ -42,7 +43,7 @@ class Corpus:
                 break
         return list(found)[:most]
 
-    def batches(self) -> Iterator[list[str]]:
+    def __iter__(self) -> Iterator[list[str]]:
         """All texts, some thousand at a time."""
         for start in range(0, len(self.rows), READ):
             yield _texts(self.rows.take(range(start, min(start + READ, len(self.rows)))))
@@ -53,6 +54,5 @@ class Corpus:
 
 
 def _texts(taken: dict[str, list[Any]]) -> list[str]:
-    cells: Sequence[Any] = [cell for role in ROLES for cell in taken.get(role, [])]
-    texts = (text for cell in cells for text in (cell if isinstance(cell, list) else [cell]))
+    texts = (text for role in ROLES for cell in taken.get(role, []) for text in as_list(cell))
     return [text for text in texts if text.strip()]

@@ -42,7 +42,6 @@ class Measured:
 
     cut: Cut
     closeness: Closeness
-    parameters: int
     neurons: int
     """Of each feed-forward layer; 0: not known."""
     tokens: int
@@ -51,6 +50,15 @@ class Measured:
     """Its weights and its tokenizer on disk."""
     seconds: float
     """To embed `TIMED` texts of the sample."""
+
+
+def tokenizer_bytes(encoder: TextEncoder) -> int:
+    """What an encoder's tokenizer takes on disk.
+
+    Args:
+        encoder: Any.
+    """
+    return len(encoder.tokenizer.hf.backend_tokenizer.to_str().encode())
 
 
 class Cuts:
@@ -66,7 +74,6 @@ class Cuts:
         self.encoder, self.sample, self.max_length = encoder, sample, max_length
         self.count = len(layer_list(encoder.backbone)[1])
         self._scratch = ExitStack()
-        self._shortened: dict[tuple[int, ...], TextEncoder] = {}
 
     def close(self) -> None:
         """Removes what was written on the way."""
@@ -141,13 +148,11 @@ class Cuts:
         """
         made = self.build(cut)
         vectors = self.embed(made)
-        parameters = made.parameter_count
         return Measured(
             cut,
             closeness(vectors, self.whole_vectors),
-            parameters,
             cut.neurons or self.neurons,
             made.config.vocab_size,
-            parameters * BYTES + len(made.tokenizer.hf.backend_tokenizer.to_str().encode()),
+            made.parameter_count * BYTES + tokenizer_bytes(made),
             self._seconds(made),
         )

@@ -23,7 +23,7 @@ class Words:
     """Ids that would be kept without the sample's texts."""
 
     def __init__(self, encoder: TextEncoder, corpus: Corpus, sample: Sequence[str]) -> None:
-        drawn, batches = set(sample), track(corpus.batches(), "tokens of the texts")
+        drawn, batches = set(sample), track(corpus, "tokens of the texts")
         others = used_tokens(encoder.tokenizer, ([text for text in batch if text not in drawn] for batch in batches))
         self.others = tuple(kept_tokens(encoder, others))
         self.all = tuple(kept_tokens(encoder, others | used_tokens(encoder.tokenizer, [list(sample)])))
