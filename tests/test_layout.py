@@ -26,7 +26,7 @@ ARROWS = {
     "checkpoints": "errors utils compat distributed encoders",
     "mining": "errors utils compat batch encoders datamodules",
     "evaluation": "errors utils compat distributed heads batch encoders datamodules checkpoints",  # ψ: to the teacher's space
-    "export": "errors utils compat heads encoders checkpoints evaluation",
+    "export": "errors utils compat heads encoders datamodules checkpoints evaluation",  # datamodules: which data are the hub's
     "shrinking": "errors utils batch tokenizer encoders datamodules evaluation export",
     "module": "errors utils compat schedulers heads batch losses tokenizer encoders training checkpoints evaluation",
     # training: how many steps a run has

@@ -1,8 +1,10 @@
-"""`python -m lightning_embed export`: a checkpoint's student as a folder that other programs read; `export --check`: who reads a folder."""
+"""`python -m lightning_embed export`: a checkpoint's student as a folder that other programs read; `export --check` says who reads a
+folder, `export --push` publishes one."""
 
 from __future__ import annotations
 
 from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
+from lightning_embed.export.push import push_folder
 from lightning_embed.export.run import export_model
 
 
@@ -11,7 +13,8 @@ def parser() -> ToolParser:
     made = tool_parser(
         "export",
         "Writes a checkpoint's student as a sentence-transformers folder, and proves that it gives the same vectors. "
-        "`export --check FOLDER` writes nothing, and says who reads a folder as it is meant.",
+        "`export --check FOLDER` writes nothing, and says who reads a folder as it is meant. `export --push FOLDER owner/name` publishes a "
+        "folder on the Hugging Face hub.",
         [export_model],
     )
     made.add_argument(
@@ -29,6 +32,17 @@ def check_parser() -> ToolParser:
     """The arguments of `export --check`."""
     made = tool_parser("export --check", "Says who reads a model's folder as it is meant; nothing is written.", [check])
     made.add_argument("folder", type=str, help="of a sentence-transformers model, anybody's")
+    return made
+
+
+def push_parser() -> ToolParser:
+    """The arguments of `export --push`."""
+    made = tool_parser(
+        "export --push", "Publishes an exported folder on the Hugging Face hub, in one commit.", [push_folder]
+    )
+    made.add_argument("folder", type=str, help="what `export` wrote, a model or an adapter")
+    made.add_argument("repo", type=str, help="owner/name on the hub; it is made if there is none")
+    made.add_function_arguments(push_folder, skip={"folder", "repo"})
     return made
 
 
@@ -51,5 +65,8 @@ def run(arguments: list[str]) -> None:
     """
     if arguments[:1] == ["--check"]:
         run_function(check_parser(), check, arguments[1:], "nothing was checked")
+        return
+    if arguments[:1] == ["--push"]:
+        run_function(push_parser(), push_folder, arguments[1:], "nothing was pushed")
         return
     run_function(parser(), export_model, arguments, "nothing was left behind")

@@ -35,7 +35,7 @@ def model_card(
     from lightning_embed.evaluation.reports.run_report import usage_lines
 
     model = arguments_of(config.get("model"))
-    lines = [*_front_matter(encoder, adapter_on), f"# {name}", ""]
+    lines = [*_front_matter(encoder, adapter_on, _hub_data(config)), f"# {name}", ""]
     if adapter_on is not None and encoder.adapter is not None:
         lines += [
             f"A LoRA adapter of rank {encoder.adapter.rank} on `{adapter_on}`, without which it is not a model. Both together are:",
@@ -73,7 +73,21 @@ def public_name(named: str) -> str:
     return split_name(named)[0] if named.startswith(("/", "~")) else named
 
 
-def _front_matter(encoder: TextEncoder, adapter_on: str | None) -> list[str]:
+def _sources(config: Mapping[str, Any]) -> list[str]:
+    """The paths and ids that a run trained on, as its configuration has them."""
+    sources = arguments_of(config.get("data") or {}).get("train") or []
+    paths = [s.get("path", s) if isinstance(s, Mapping) else s for s in sources]
+    return [str(one) for path in paths for one in (path if isinstance(path, list) else [path])]
+
+
+def _hub_data(config: Mapping[str, Any]) -> list[str]:
+    """Ids of data sets of the hub among what a run trained on."""
+    from lightning_embed.datamodules.sources.paths import is_hub_id
+
+    return list(dict.fromkeys(path for path in _sources(config) if is_hub_id(path)))
+
+
+def _front_matter(encoder: TextEncoder, adapter_on: str | None, data_sets: Sequence[str]) -> list[str]:
     name = adapter_on or encoder.model
     public = not encoder.is_local or adapter_on not in (None, public_name(encoder.model))
     base = [f"base_model: {name}"] if public else []
@@ -87,6 +101,8 @@ def _front_matter(encoder: TextEncoder, adapter_on: str | None) -> list[str]:
         "pipeline_tag: sentence-similarity",
         f"tags: [sentence-transformers, feature-extraction, lightning_embed{kind}]",
         *base,
+        *(["datasets:", *(f"- {name}" for name in data_sets)] if data_sets else []),
+        "# language:       left for the owner",
         "# license:        left for the owner",
         "# license_name:   left for the owner",
         "# license_link:   left for the owner",
@@ -118,8 +134,7 @@ def _training(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
             lines[-1] += f", teacher {term['teacher']}"
     data = config.get("data") or {}
     arguments = arguments_of(data)
-    sources = arguments.get("train")
-    named = ", ".join(f"`{public_name(str(s.get('path', s) if isinstance(s, Mapping) else s))}`" for s in sources or [])
+    named = ", ".join(f"`{public_name(path)}`" for path in _sources(config))
     lines.append(f"- Data: {named or data.get('class_path', '?').rpartition('.')[2]}")
     trainer = config.get("trainer") or {}
     if arguments.get("global_batch_size"):
