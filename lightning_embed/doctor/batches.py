@@ -146,7 +146,7 @@ def _look(steps: Steps, share: Steps, whole: Step, ask: Ask) -> _Look:
         chunks=chunks_of(lengths, ask.max_tokens),
         anchors=len(mine),
         negatives=negatives_seen(together, ask.contrast).float(),
-        documents=sum(len(tokens) for role, tokens in together.student.items() if role != ANCHOR) - 1,
+        documents=max(0, sum(len(tokens) for role, tokens in together.student.items() if role != ANCHOR) - 1),
         repeated=repeated_rows(together),
     )
 

@@ -97,11 +97,14 @@ class _Page:
             "in chunks: as the encoder sorts and cuts it."
         )
         self.line()
+        contrasted = [_negatives(source.title, batch) for source, batch in trained if batch.documents]
+        if not contrasted:  # texts alone
+            return
         self.line(
             "negatives that an anchor really sees" + ("" if found.contrastive else ", if a loss contrasted"), "bold"
         )
         header = ["source", "documents", "fewest", "mean", "repeated", "looked at"]
-        self.table(header, [_negatives(source.title, batch) for source, batch in trained], left=1)
+        self.table(header, contrasted, left=1)
         self.words(
             "documents: a step's that are not the anchor's own; those of its text, label or document do not count. "
             "repeated: rows whose anchor or positive another row of the batch has. looked at: batches."

@@ -103,6 +103,21 @@ def test_ranks_share_a_batch_and_see_each_others_documents(job: dict[str, Any], 
     assert alone["documents"] == 7
 
 
+def test_texts_alone_are_contrasted_with_nothing(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"path": str(put(tmp_path / "texts.jsonl", [{"text": words(5, i)} for i in range(64)]))}
+    pairs = job["data"]["init_args"]["train"]
+    job["model"]["init_args"]["losses"] = {"distill": {"loss": {"class_path": "Distillation"}}}
+    job["data"]["init_args"]["train"] = [texts]
+    (batch,) = found(job, tmp_path)["batches"]
+    assert batch["documents"] == 0 and "negatives that an anchor" not in capsys.readouterr().out
+    job["data"]["init_args"]["train"] = [texts, *pairs]
+    run("doctor", job, tmp_path)
+    table = capsys.readouterr().out.partition("negatives that an anchor")[2]
+    assert "pairs" in table and "texts " not in table.partition("documents:")[0]
+
+
 def test_a_large_source_is_sampled_and_its_rows_are_exact(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
