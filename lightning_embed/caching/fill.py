@@ -1,15 +1,11 @@
 """`cache`: runs the teacher once over every text that training can ask it for, and stores its vectors."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import lightning.pytorch as L
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_embed.caching.portions import ShardWriter, encode, pools, take_stock
 from lightning_embed.compat.lightning import launch
@@ -21,6 +17,7 @@ from lightning_embed.datamodules.teacher_texts import Wanted, check_teachers
 from lightning_embed.encoders.teacher import FrozenEncoder, StoredTeacher
 from lightning_embed.errors import UserError
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.utils.activity import Count
 from lightning_embed.utils.signals import Stopped
 from lightning_embed.utils.teacher_names import teacher_key
 
@@ -82,21 +79,21 @@ def _fill_one(
 ) -> None:
     """Encodes this process's share of the texts that are not stored of one teacher."""
     barrier, first = trainer.strategy.barrier, trainer.is_global_zero
-    with _progress(first and trainer.progress_bar_callback is not None) as progress:
-        if first:
-            repair(store, progress)
-        barrier()
-        store.refresh()
-        lookup = TeacherLookup(store, teacher.prompts, teacher.max_length)
-        reading = progress.add_task("reading texts", total=None, speed="")
-        texts, missing = take_stock(lookup, wanted, partial(progress.advance, reading))
-        progress.remove_task(reading)
-        barrier()  # until all have looked, nobody writes
-        teacher.to(trainer.strategy.root_device)
-        start = time.perf_counter()
-        mine = missing[trainer.global_rank :: trainer.world_size]
-        _encode_all(teacher, lookup, wanted, mine, ShardWriter(store, teacher.model, shard_texts), progress)
-        barrier()
+    shown = first and trainer.progress_bar_callback is not None
+    if first:
+        repair(store, shown)
+    barrier()
+    store.refresh()
+    lookup = TeacherLookup(store, teacher.prompts, teacher.max_length)
+    with Count("reading", None, "texts", shown=shown) as reading:
+        texts, missing = take_stock(lookup, wanted, reading.advance)
+    barrier()  # until all have looked, nobody writes
+    teacher.to(trainer.strategy.root_device)
+    start = time.perf_counter()
+    mine = missing[trainer.global_rank :: trainer.world_size]
+    with Count("encoding", len(mine), "texts", shown=shown and len(mine) > 0) as encoding:
+        _encode_all(teacher, lookup, wanted, mine, ShardWriter(store, teacher.model, shard_texts), encoding)
+    barrier()
     seconds = time.perf_counter() - start
     if first:
         store.tidy()
@@ -115,17 +112,13 @@ def _encode_all(
     wanted: list[Wanted],
     places: NDArray[np.int64],
     writer: ShardWriter,
-    progress: Progress,
+    count: Count,
 ) -> None:
     """Encodes the texts at some places; what was encoded is stored, whatever stops it."""
-    task, start = progress.add_task("encoding", total=len(places), speed=""), time.perf_counter()
-    done = 0
     try:
         for column, texts in pools(wanted, places):
             writer.add(*encode(teacher, lookup, column, texts))
-            done += len(texts)
-            speed = done / (time.perf_counter() - start)
-            progress.update(task, completed=done, speed=f"{speed:,.0f} texts/s")
+            count.advance(len(texts))
     except (KeyboardInterrupt, Stopped):
         print("\ninterrupted: what was encoded is being stored; the same command resumes from there", flush=True)
         raise
@@ -158,23 +151,24 @@ def _store(teacher: FrozenEncoder, data: EmbeddingDataModule) -> TeacherStore:
     return TeacherStore(store_folder(None if data.teacher_store == OFF else data.teacher_store), identity)
 
 
-def repair(store: TeacherStore, progress: Progress) -> None:
+def repair(store: TeacherStore, shown: bool = True) -> None:
     """Sets damaged shards aside, so that their texts are computed again, and says so.
 
     Args:
         store: The teacher's store.
-        progress: Shows how far it is.
+        shown: Whether to show how far it is.
     """
     names = shard_names(store.path)
-    task = progress.add_task("checking shards", total=len(names), speed="")
-    for name in names:
-        reason = problem(store.path / name)
-        progress.advance(task)
-        if reason:
-            aside = store.set_aside(name)
-            print(
-                f"damaged: {store.path / name} ({reason}); its texts are computed again; it is now {aside}", flush=True
-            )
+    with Count("checking", len(names), "shards", shown=shown and bool(names)) as checked:
+        for name in names:
+            reason = problem(store.path / name)
+            checked.advance()
+            if reason:
+                aside = store.set_aside(name)
+                print(
+                    f"damaged: {store.path / name} ({reason}); its texts are computed again; it is now {aside}",
+                    flush=True,
+                )
 
 
 def summary(store: TeacherStore) -> str:
@@ -185,17 +179,3 @@ def summary(store: TeacherStore) -> str:
     """
     shards = f"{len(store.shards)} shard{'' if len(store.shards) == 1 else 's'}"
     return f"{len(store):,} vectors of {store.dim} dims in {store.path} ({store.size / 1e6:,.1f} MB in {shards})"
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator[Progress]:
-    """Bars with counts, speed of this process and the time that is left, on standard error."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as progress:
-        yield progress

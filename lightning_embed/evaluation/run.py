@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_embed.errors import GateError, UserError
+from lightning_embed.utils.activity import Activity
 from lightning_embed.utils.folders import user_cache, writable
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.quiet import quiet
@@ -181,9 +182,9 @@ def _grids(
     missing: MissingVectors | None = None
     for model in sorted(models, key=lambda model: not model.looks_up):
         own = sizes[model.name]
-        with _Bars(model.name, cell_count(own, precisions, len(tasks))) as bars:
+        with _Shown(model.name, cell_count(own, precisions, len(tasks))) as shown:
             try:
-                found[model.name] = evaluate_grid(model, tasks, own, precisions, cache, bars.on_texts, bars.on_cell)
+                found[model.name] = evaluate_grid(model, tasks, own, precisions, cache, shown.on_texts, shown.on_cell)
             except MissingVectors as error:
                 if not error.all_queries:
                     raise
@@ -248,31 +249,31 @@ def evaluation_of(
     return Evaluation(scored, described, comparisons, versions, found, list(notes))
 
 
-class _Bars:
+class _Shown:
     """Shows how far a model's grid is: cells, and texts that had to be encoded."""
 
     def __init__(self, name: str, cells: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        self.name, self.cells, self.cell, self.done, self.texts = name, cells, "", -1, 0
+        self.line = Activity()
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.name, self.cells = name, -1
-        self.progress = Progress(*columns, transient=True)
-        self.grid = self.progress.add_task(name, total=cells)
-        self.texts = self.progress.add_task("  texts encoded", total=None)
-
-    def __enter__(self) -> _Bars:
-        self.progress.start()
+    def __enter__(self) -> _Shown:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+        self.line.close()
 
     def on_texts(self, count: int) -> None:
-        self.progress.advance(self.texts, count)
+        self.texts += count
+        self._show()
 
     def on_cell(self, cell: str) -> None:
-        self.cells += 1
-        self.progress.update(self.grid, completed=self.cells, description=f"{self.name}: {cell}")
+        self.done, self.cell = self.done + 1, cell
+        self._show()
+
+    def _show(self) -> None:
+        if self.line.due():
+            numbers = f"{self.done}/{self.cells} cells" + f", {self.texts:,} texts encoded" * bool(self.texts)
+            self.line.show(f"{self.name}: {self.cell}", numbers, self.done, self.cells)
 
 
 def checked_precisions(given: Sequence[str]) -> list[Precision]:

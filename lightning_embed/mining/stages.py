@@ -18,7 +18,8 @@ from lightning_embed.mining.output import Mined
 from lightning_embed.mining.pairs import Pairs, Texts
 from lightning_embed.mining.rules import VERDICTS, Rules, choose, tally
 from lightning_embed.mining.vectors import Encoder, encode_block
-from lightning_embed.mining.work import Work, progress
+from lightning_embed.mining.work import Work
+from lightning_embed.utils.activity import Count
 from lightning_embed.utils.atomic import write_whole
 
 ENCODED, SEARCHED, RATED = 2048, 4096, 64
@@ -136,9 +137,8 @@ def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, reca
         return exact
     file, facts = work.folder / f"index-{key}.faiss", work.folder / f"index-{key}.json"
     if work.first and not file.exists():
-        with progress() as bar:
-            task = bar.add_task("index", total=len(documents))
-            search.build(plan, documents, file, lambda step, done: _tell(bar, task, step, done, len(documents)))
+        with Count("index", len(documents), "documents") as count:
+            search.build(plan, documents, file, lambda step, done: count.update(int(done * len(documents)), what=step))
     work.wait_for(file)
     index = search.load(file)
     found = search.approximate(index, documents)
@@ -158,10 +158,6 @@ def _searcher(work: Work, plan: search.IndexPlan, vectors: Vectors, k: int, reca
             flush=True,
         )
     return found
-
-
-def _tell(bar: Any, task: Any, step: str, done: float, total: int) -> None:
-    bar.update(task, description=step, completed=int(done * total))
 
 
 def rated(work: Work, pairs: Pairs, found: Candidates, rate: Rate, key: str) -> Candidates | None:

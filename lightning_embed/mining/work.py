@@ -6,22 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from lightning_embed.mining.blocks import Blocks
+from lightning_embed.utils.activity import Count
 
 LOOK_SECONDS = 0.5
-
-
-def progress(quiet: bool = False) -> Progress:
-    """A bar on standard error.
-
-    Args:
-        quiet: Whether to show nothing.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=quiet)
 
 
 @dataclass(frozen=True)
@@ -64,11 +52,10 @@ class Work:
         missing = blocks.missing(self.shard, self.shards)
         if not missing:
             return
-        with progress(quiet=not self.first) as bar:
-            task = bar.add_task(title, total=blocks.shape[0], completed=_rows_done(blocks))
+        with self.count(title, blocks) as count:
             for block in missing:
                 make(block)
-                bar.update(task, completed=_rows_done(blocks))
+                count.update(_rows_done(blocks))
 
     def wait(self, blocks: Blocks, title: str) -> None:
         """Waits until all processes' blocks are there.
@@ -79,12 +66,20 @@ class Work:
         """
         if blocks.done().all():
             return
-        with progress(quiet=not self.first) as bar:
-            task = bar.add_task(f"{title}: the other processes", total=blocks.shape[0])
+        with self.count(f"{title}: the other processes", blocks) as count:
             while not blocks.done().all():
                 self.alive()
-                bar.update(task, completed=_rows_done(blocks))
+                count.update(_rows_done(blocks))
                 time.sleep(LOOK_SECONDS)
+
+    def count(self, title: str, blocks: Blocks) -> Count:
+        """Shows how many rows of a matrix on disk are there.
+
+        Args:
+            title: What is done.
+            blocks: The matrix.
+        """
+        return Count(title, blocks.shape[0], "rows", _rows_done(blocks), shown=self.first)
 
     def wait_for(self, file: Path) -> None:
         """Waits until a file is there.

@@ -109,10 +109,61 @@ def track(items: Iterable[T], text: str) -> Iterator[T]:
         shown.close()
 
 
-def _is_first_process() -> bool:
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
+class Count:
+    """How many of some things are done, how many a second, and the time that is left, in an `Activity`.
 
-    return getattr(rank_zero_only, "rank", 0) == 0
+    Args:
+        what: What is done, such as `encoding`.
+        total: How many there are; None: not known.
+        unit: What they are.
+        done: How many were done before.
+        shown: Whether it is shown at all.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, done: int = 0, shown: bool = True) -> None:
+        self.what, self.total, self.unit, self.done, self.shown = what, total, unit, done, shown
+        self._line, self._first, self._start = Activity(), done, time.monotonic()
+
+    def __enter__(self) -> Count:
+        self.update(self.done)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.close()
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are done.
+
+        Args:
+            count: How many.
+        """
+        self.update(self.done + count)
+
+    def update(self, done: int, what: str | None = None) -> None:
+        """So many are done in all; shown if that is due.
+
+        Args:
+            done: How many.
+            what: What is done now; None: the same as before.
+        """
+        self.done, self.what = done, what or self.what
+        if self.shown and self._line.due():
+            self._line.show(self.what, self._numbers(), done, self.total)
+
+    def _numbers(self) -> str:
+        seconds, done = time.monotonic() - self._start, self.done - self._first
+        counted = f"{self.done:,}/{self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"
+        if not done or not seconds:
+            return counted
+        speed = f"{done / seconds:,.0f}/s" if done > seconds else f"{seconds / done:,.1f} s each"
+        left = f"{clock((self.total - self.done) * seconds / done)} left" if self.total else ""
+        return "  ".join(part for part in (counted, speed, left) if part)
+
+
+def _is_first_process() -> bool:
+    """Of a run of several; without Lightning there is one."""
+    module = sys.modules.get("lightning.fabric.utilities.rank_zero")
+    return module is None or getattr(module.rank_zero_only, "rank", 0) == 0
 
 
 def _bar() -> Progress:

@@ -269,7 +269,9 @@ def test_noise_is_called_noise_and_a_difference_one(
     assert "paired bootstrap" in capsys.readouterr().out
 
 
-def test_a_file_of_pairs_is_a_retrieval_task_of_its_positives(tmp_path: Path, student: Path) -> None:
+def test_a_file_of_pairs_is_a_retrieval_task_of_its_positives(
+    tmp_path: Path, student: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = beir(tmp_path / "beir", documents=20, queries=20)
     read = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in ("corpus", "queries")}
     rows = [{"anchor": q["text"], "positive": d["text"]} for q, d in zip(read["queries"], read["corpus"], strict=True)]
@@ -277,6 +279,7 @@ def test_a_file_of_pairs_is_a_retrieval_task_of_its_positives(tmp_path: Path, st
     report = evaluate(tmp_path, f"toy={student}", "--tasks", folder, pairs, "--dims", 32)
     scores = cells(report)[32, "float32"]
     assert scores["pairs"] == scores["beir"] < 1
+    assert "toy: beir 32 float32  0/8 cells" in capsys.readouterr().err  # how far it is, in a log too
 
 
 def test_report_picture_and_tensorboard_are_written(tmp_path: Path, student: Path) -> None:

@@ -231,6 +231,7 @@ def test_an_index_mines_what_exact_search_does_and_says_its_recall(
 ) -> None:
     source = lines(tmp_path / "rows.jsonl", toy_pairs(400))
     exact = mined(teacher, source, tmp_path / "exact.jsonl", "--index", "flat")
+    assert "encoding documents  0/" in capsys.readouterr().err  # how far it is, in a log too
     for kind in ("ivf", "hnsw"):
         found = mined(teacher, source, tmp_path / f"{kind}.jsonl", "--index", kind, "--recall", "0.99")
         same = np.mean([row == other for row, other in zip(found, exact, strict=True)])

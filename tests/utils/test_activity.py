@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 
 from lightning_embed.utils import activity
-from lightning_embed.utils.activity import Activity, track
+from lightning_embed.utils.activity import Activity, Count, track
 
 
 class Terminal(StringIO):
@@ -38,6 +38,28 @@ def test_in_a_log_a_line_says_every_so_often_how_far_it_is(
     monkeypatch.setattr(activity.time, "monotonic", lambda: float(next(now)))
     list(track(range(5), "scoring"))
     assert capsys.readouterr().err.splitlines() == ["scoring", "scoring  3/5"]
+
+
+def test_a_count_says_how_many_how_fast_and_how_long_still(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(activity.time, "monotonic", lambda: now[0])
+    with Count("encoding", 10_000, "texts", done=1_000) as count:
+        for now[0] in (30.0, 60.0, 90.0, 120.0):
+            count.advance(1_000)
+    with Count("reading", None, "texts") as count:
+        now[0] = 180.0
+        count.update(5, what="looking")
+    with Count("hidden", 2, "texts", shown=False) as count:
+        count.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "encoding  1,000/10,000 texts",
+        "encoding  3,000/10,000 texts  33/s  3:30 left",
+        "encoding  5,000/10,000 texts  33/s  2:30 left",
+        "reading  0 texts",
+        "looking  5 texts  12.0 s each",
+    ]
 
 
 def test_a_process_that_is_not_the_first_shows_nothing(
