@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lightning_embed.encoders import Adapter, FrozenEncoder, StaticEncoder, StoredTeacher, TextEncoder
     from lightning_embed.errors import UserError
     from lightning_embed.evaluation import HeldOutMetric, evaluate
-    from lightning_embed.export import export_encoder, export_model, push_folder
+    from lightning_embed.export import export_encoder, export_model, push_folder, quantize
     from lightning_embed.heads import Projection
     from lightning_embed.losses import (
         GOR,
@@ -77,7 +77,7 @@ else:
             "encoders": ["Adapter", "FrozenEncoder", "StaticEncoder", "StoredTeacher", "TextEncoder"],
             "errors": ["UserError"],
             "evaluation": ["HeldOutMetric", "evaluate"],
-            "export": ["export_encoder", "export_model", "push_folder"],
+            "export": ["export_encoder", "export_model", "push_folder", "quantize"],
             "heads": ["Projection"],
             "losses": [
                 "GOR",
@@ -159,6 +159,7 @@ __all__ = [
     "import_vectors",
     "mine",
     "push_folder",
+    "quantize",
     "run_recipe",
     "shrink",
     "trainer_defaults",

@@ -214,6 +214,10 @@ def check_batch(batch: object) -> TokenBatch:
     return batch
 
 
+View = Callable[[str, Tensor], Tensor]
+"""Role and (n, D) vectors -> (n, k) vectors, row by row."""
+
+
 class Taught(NamedTuple):
     """What one of several teachers gives a batch."""
 
@@ -250,7 +254,9 @@ class EmbeddingBatch:
     step: int = 0
     """Optimizer steps done: what a loss that draws at random draws by, so that every rank and every resumed run draws alike."""
     whole: EmbeddingBatch | None = field(default=None, repr=False)
-    """The untruncated batch that this one is a view of."""
+    """The batch that this one is a view of."""
+    view: View | None = field(default=None, repr=False)
+    """What the view makes of the student vectors of `whole`."""
     by_teacher: dict[str, Taught] = field(default_factory=dict, repr=False)
     """Where there are several teachers: name -> what it gives. A loss gets the batch `of_teacher` of its own."""
     taught_by: str = ONE
@@ -274,9 +280,9 @@ class EmbeddingBatch:
             column: `student`, `teacher`, `reference`, `keys`, `label`, `document` or `score`.
             role: `anchor`, `positive` or `negative`.
         """
-        if self.whole is not None:
+        if self.whole is not None and self.view is not None:
             rows, offset = self.whole.gather(column, role)
-            return Gathered(rows[:, : self.dim] if column == "student" else rows, offset)
+            return Gathered(self.view(role, rows) if column == "student" else rows, offset)
         key = (column, role, self.taught_by if column == "teacher" else ONE)
         if key not in self._gathered:
             self._gathered[key] = gather(getattr(self, column)[role])
@@ -322,13 +328,19 @@ class EmbeddingBatch:
         vectors, projection = self.by_teacher.get(name, Taught({}, None))
         return replace(self, teacher=vectors, projection=projection, taught_by=name)
 
+    def map_student(self, function: View) -> EmbeddingBatch:
+        """The same batch with a function applied to the student vectors; gathers are shared.
+
+        Args:
+            function: Role and (n, D) vectors -> (n, k) vectors, each from its own row alone, the same on every rank.
+        """
+        student = {role: function(role, vectors) for role, vectors in self.student.items()}
+        return replace(self, student=student, whole=self, view=function)
+
     def truncate(self, dim: int) -> EmbeddingBatch:
         """The same batch with the first `dim` entries of each student vector (Matryoshka); gathers are shared.
 
         Args:
             dim: 1 to D.
         """
-        if dim == self.dim:
-            return self
-        student = {role: vectors[:, :dim] for role, vectors in self.student.items()}
-        return replace(self, student=student, whole=self.whole or self)
+        return self if dim == self.dim else self.map_student(lambda _, vectors: vectors[:, :dim])

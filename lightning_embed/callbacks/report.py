@@ -22,7 +22,14 @@ from lightning_embed.encoders.copies import gathered
 from lightning_embed.encoders.teacher import StoredTeacher
 from lightning_embed.encoders.text_encoder import TextEncoder
 from lightning_embed.errors import GateError, UserError
-from lightning_embed.evaluation.held_out import can_score, some_texts, student_scores, swap_scores, teacher_scores
+from lightning_embed.evaluation.held_out import (
+    can_score,
+    some_documents,
+    some_texts,
+    student_scores,
+    swap_scores,
+    teacher_scores,
+)
 from lightning_embed.evaluation.metrics.by_source import MEAN
 from lightning_embed.evaluation.metrics.grid import GridRow, halved_dims
 from lightning_embed.evaluation.reports import facts, notes
@@ -32,7 +39,10 @@ from lightning_embed.evaluation.reports.gates import check_gates
 from lightning_embed.evaluation.reports.gates import values as gate_values
 from lightning_embed.evaluation.reports.measuring import device_name, is_loaded, measure_models, versions
 from lightning_embed.export.of_run import Export, export_run
+from lightning_embed.export.ranges import TEXTS as RANGE_TEXTS
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.utils.configs import sizes_in
+from lightning_embed.utils.described import construction
 from lightning_embed.utils.notes import note
 from lightning_embed.utils.numbers import check_numbers
 from lightning_embed.utils.teacher_names import ONE
@@ -243,7 +253,7 @@ class Report(L.Callback):
             artefacts["averaged checkpoint"] = averages[-1].saved
         averaged = averages and self.weights == "last"
         lines = [notes.averaged(*averages[-1].steps)] if averaged else [describe_weights(trainer, step)]
-        export = export_run(student, projections, folder, some_texts(data, VERIFIED_TEXTS)) if self.export else Export()
+        export = self._export(student, projections, folder, module, data) if self.export else Export()
         student.to(module.device)  # the copy of a sharded one is in main memory
         broken = self._broken(scores, export)
         report = facts.Report(
@@ -261,6 +271,18 @@ class Report(L.Callback):
         curves = sorted(folder.glob("csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         print_report(write_report(report, folder, curves[-1] if curves else None, scores.teacher_validation))
         return Failed(export.failed, tuple(broken))
+
+    def _export(
+        self,
+        student: TextEncoder,
+        projections: dict[str, dict[str, Tensor]],
+        folder: Path,
+        module: EmbeddingModule,
+        data: EmbeddingDataModule,
+    ) -> Export:
+        sizes = sizes_in({"model": construction(module).settings, "report": {"dims": self.dims}})
+        texts, documents = some_texts(data, VERIFIED_TEXTS), some_documents(data, RANGE_TEXTS)
+        return export_run(student, projections, folder, texts, documents, sizes)
 
     def _broken(self, scores: Scores, export: Export) -> list[str]:
         """The gates that do not hold."""

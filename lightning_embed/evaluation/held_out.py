@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from math import ceil
 from types import MappingProxyType
 
 import torch
@@ -230,3 +231,25 @@ def some_texts(data: EmbeddingDataModule, most: int) -> list[str]:
     rows = next(rows for split in ("test", "validation", "train") for rows in data.rows(split))
     anchors: list[str | list[str]] = rows.take(list(range(min(most, len(rows)))))[ANCHOR]
     return [anchor[0] if isinstance(anchor, list) else anchor for anchor in anchors]
+
+
+def some_documents(data: EmbeddingDataModule, most: int) -> list[str]:
+    """Different documents of a run, spread over its sources and their rows: held-out ones first, then those that were trained on.
+
+    A row's document is its positive; where there is none, its anchor.
+
+    Args:
+        data: The run's data.
+        most: How many at most.
+    """
+    found: dict[str, None] = {}
+    for split in ("test", "validation", "train"):
+        sources = data.rows(split)
+        for place, rows in enumerate(sources):
+            share = ceil((most - len(found)) / (len(sources) - place))
+            if share == 0:
+                break
+            taken = rows.take(list(range(0, len(rows), max(1, len(rows) // share))[:share]))
+            cells = taken[POSITIVE] if POSITIVE in taken else taken[ANCHOR]
+            found |= dict.fromkeys(cell[0] if isinstance(cell, list) else cell for cell in cells)
+    return list(found)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,19 +146,24 @@ np.savez(result, **{n: encode[n](texts) if n in encode else model.encode(texts, 
 """
 
 
-def export_proved(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> float:
+def export_proved(
+    encoder: TextEncoder, folder: Path, texts: Sequence[str], complete: Callable[[Path], None] | None = None
+) -> float:
     """Saves an encoder, loads it with sentence-transformers in a new process, and only then puts it in place; returns the least cosine.
 
     Args:
         encoder: What to save, as for `export_encoder`; whole, not sharded.
         folder: Where; an older export there is replaced.
         texts: Texts to compare on, as queries and as documents.
+        complete: Adds files to the folder before it is compared.
 
     Raises:
         UserError: If the folder cannot be written or does not load, or some text's vector differs; nothing is left behind.
     """
     with whole_folder(folder) as made:
         export_encoder(encoder, made)
+        if complete is not None:
+            complete(made)
         try:
             return verify_export(encoder, made, texts)
         except UserError as error:

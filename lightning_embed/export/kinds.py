@@ -32,6 +32,10 @@ class Proof(NamedTuple):
 class Kind(Protocol):
     """What is exported."""
 
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """What embeds documents, and has its int8 ranges in the folder; None: it gets none."""
+
     def write(self, folder: Path) -> None:
         """Writes the folder.
 
@@ -78,6 +82,11 @@ class Model:
         own = student.encoder if self.teacher is None else in_teacher_space(student, self.teacher)
         self.encoder = _cut(as_exported(own), dim)
         self.merged = merged(self.encoder)
+
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """The model."""
+        return self.merged
 
     def write(self, folder: Path) -> None:
         """Writes a sentence-transformers folder, and the graphs within it."""
@@ -126,6 +135,11 @@ class AdapterAlone:
     def __init__(self, student: Student, dim: int | None, base: str | None) -> None:
         self.student, self.encoder, self.base = student, _cut(student.encoder, dim), base
 
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """The adapter on its base."""
+        return self.encoder
+
     def write(self, folder: Path) -> None:
         """Writes a peft folder, which sentence-transformers reads too."""
         adapters.export_adapter(self.encoder, folder, self.base)
@@ -166,6 +180,11 @@ class Tasks:
     def __init__(self, students: dict[str, TextEncoder], dim: int | None, base: str) -> None:
         self.base = base
         self.encoders = {task: _cut(as_exported(encoder), dim) for task, encoder in students.items()}
+
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """None: each adapter has ranges of its own, which its folder holds if it is exported alone."""
+        return None
 
     def write(self, folder: Path) -> None:
         """Writes the base as a sentence-transformers folder, and each adapter in a folder within it."""

@@ -1,6 +1,6 @@
 """The export at the end of a run: `model/` in its folder, if it gives the student's vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,12 @@ class Export(NamedTuple):
 
 
 def export_run(
-    student: TextEncoder, projections: Mapping[str, dict[str, Tensor]], folder: Path, texts: Sequence[str]
+    student: TextEncoder,
+    projections: Mapping[str, dict[str, Tensor]],
+    folder: Path,
+    texts: Sequence[str],
+    documents: Sequence[str] = (),
+    sizes: Collection[int] = (),
 ) -> Export:
     """Writes `model/`, if it gives the student's vectors, and the projection into a run's folder.
 
@@ -35,17 +40,26 @@ def export_run(
         projections: ψ's weights, by the teacher's name.
         folder: The run's folder.
         texts: Texts to compare on.
+        documents: Documents that int8 ranges are taken from.
+        sizes: Sizes that get ranges, beside D and its halves.
     """
+    from lightning_embed.encoders.copies import as_exported
+    from lightning_embed.export.calibration import add_ranges
     from lightning_embed.export.folder import export_proved
+
+    found: list[str] = []
+
+    def complete(made: Path) -> None:
+        found.append(add_ranges(as_exported(student), made, lambda: documents, sizes))
 
     for name, projection in projections.items():
         write_projection(projection, folder, name)
     try:
-        least = export_proved(student, folder / "model", texts)
+        least = export_proved(student, folder / "model", texts, complete)
     except UserError as error:
         stale = (folder / "model").is_dir()
         return Export(failed=str(error) + "; model/ is as an earlier export left it" * stale)
-    found = [notes.verified(least)]
+    found = [notes.verified(least), *found]
     if student.export_rope_theta is not None:
         found.append(notes.other_theta(student.export_rope_theta))
     return Export(str(folder / "model"), least, tuple(found))

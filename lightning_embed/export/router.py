@@ -41,6 +41,11 @@ class Asymmetric(Model):
             )
         self.documents.dim = self.encoder.dim
 
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """The other model."""
+        return self.documents
+
     def write(self, folder: Path) -> None:
         """Writes a Router folder of stock modules."""
         export_router(self.merged, self.documents, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from lightning_embed.errors import UserError
 from lightning_embed.export.texts import read_texts, standard_texts
 from lightning_embed.utils.atomic import whole_folder
+from lightning_embed.utils.configs import sizes_in
 from lightning_embed.utils.notes import note
 
 if TYPE_CHECKING:
     from lightning_embed.export.kinds import Kind, Proof
+    from lightning_embed.export.students import Student
 
 
 def export_model(
@@ -48,13 +50,16 @@ def export_model(
             run's own (of several, `teacher:NAME`), or a model of the same space. None: the student embeds both.
         dense: The old name of `space: teacher`.
         onnx: Whether to write onnx/model.onnx and onnx/model_quantized.onnx (int8) too.
-        texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library.
+        texts: Texts to compare on: one a line, or JSON lines with text columns; None: docstrings of Python's standard library. Where the
+            run's data cannot be read, int8 ranges are taken from them too.
         overwrite: Whether a model that is there already is replaced.
         config_of_checkpoint: A run's config.yaml, in place of the checkpoint's own settings.
 
     Raises:
         UserError: Something is missing, or the export differs; nothing is left behind.
     """
+    from lightning_embed.export.calibration import add_ranges, documents_of
+
     folder = Path(out).expanduser()
     check_target(folder, overwrite)
     if dense:
@@ -65,31 +70,45 @@ def export_model(
         raise UserError("base: it names the base of exported adapters; give --adapter true or several checkpoints")
     compared = read_texts(Path(texts)) if texts else standard_texts()
     config = Path(config_of_checkpoint) if config_of_checkpoint else None
-    kind = _kind(checkpoint, config, dim, adapter, base, space, documents, onnx, folder.name)
-    least, facts = write_and_prove(kind, folder, compared)
+    kind, student = _kind(checkpoint, config, dim, adapter, base, space, documents, onnx, folder.name)
+
+    def ranges(made: Path) -> list[str]:
+        if student is None or kind.indexed is None:
+            return []
+        own = sizes_in(student.config) if space == "student" else set()
+        return [add_ranges(kind.indexed, made, lambda: documents_of(student, Path(texts) if texts else None), own)]
+
+    least, facts = write_and_prove(kind, folder, compared, ranges)
     print(f"wrote {folder}")
     for fact in facts:
         print(fact.replace("`", ""))
     return least
 
 
-def write_and_prove(kind: Kind, folder: Path, texts: Sequence[str]) -> Proof:
+def write_and_prove(
+    kind: Kind, folder: Path, texts: Sequence[str], complete: Callable[[Path], list[str]] = lambda made: []
+) -> Proof:
     """Writes a folder beside its place, reads it in a new process, compares, and puts it in place with its card.
 
     Args:
         kind: What is exported.
         folder: The place; what is there is replaced.
         texts: Texts to compare on.
+        complete: Adds files to the folder before it is compared, and gives sentences about them.
 
     Raises:
         UserError: It cannot be written, or differs; nothing is left behind.
     """
+    from lightning_embed.export.kinds import Proof
+
     with _in_place(folder) as made:
         kind.write(made)
+        added = complete(made)
         try:
-            proof = kind.prove(made, texts)
+            least, facts = kind.prove(made, texts)
         except UserError as error:  # it names a folder that the user has not seen and will not find
             raise UserError(str(error).replace(str(made), str(folder)) + "; nothing was left behind") from None
+        proof = Proof(least, [*facts, *added])
         (made / "README.md").write_text(kind.card(folder.name, proof.facts), encoding="utf-8")
     return proof
 
@@ -104,18 +123,19 @@ def _kind(
     documents: str | None,
     onnx: bool,
     name: str,
-) -> Kind:
+) -> tuple[Kind, Student | None]:
+    """What is exported, and the student whose run it is of; None: several."""
     from lightning_embed.export.adapters import load_tasks
     from lightning_embed.export.kinds import AdapterAlone, Model, Tasks
     from lightning_embed.export.router import Asymmetric
     from lightning_embed.export.students import read_student
 
     if len(checkpoint) > 1:
-        return Tasks(load_tasks(checkpoint, config), dim, base or name)
+        return Tasks(load_tasks(checkpoint, config), dim, base or name), None
     student = read_student(Path(checkpoint[0]).expanduser(), config)
     if documents is not None:
-        return Asymmetric(student, dim, space, documents)
-    return AdapterAlone(student, dim, base) if adapter else Model(student, dim, space, onnx)
+        return Asymmetric(student, dim, space, documents), student
+    return AdapterAlone(student, dim, base) if adapter else Model(student, dim, space, onnx), student
 
 
 @contextmanager

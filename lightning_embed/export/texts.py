@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_embed.errors import UserError
 
 TEXTS = 200
-"""The most that are taken."""
+"""The most that are compared."""
 
 
 def standard_texts() -> list[str]:
@@ -45,11 +45,12 @@ def standard_texts() -> list[str]:
     return list(found)[:TEXTS]
 
 
-def read_texts(path: Path) -> list[str]:
+def read_texts(path: Path, most: int = TEXTS) -> list[str]:
     """The first texts of a file.
 
     Args:
         path: One text a line, or JSON lines, of which every string counts.
+        most: How many at most.
 
     Raises:
         UserError: It cannot be read or has none.
@@ -60,7 +61,7 @@ def read_texts(path: Path) -> list[str]:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 number += 1
-                if len(found) >= TEXTS:
+                if len(found) >= most:
                     break
                 if path.suffix == ".jsonl":
                     found += [value for value in json.loads(line).values() if isinstance(value, str) and value.strip()]
@@ -72,4 +73,4 @@ def read_texts(path: Path) -> list[str]:
         raise UserError(f"{path}, line {number}: expected a text or a JSON object ({error})") from None
     if not found:
         raise UserError(f"{path}: no texts found in it")
-    return found[:TEXTS]
+    return found[:most]

@@ -23,6 +23,11 @@ class Shrunk:
     def __init__(self, encoder: TextEncoder, model: str, rows: list[Row], sample: Sequence[str]) -> None:
         self.encoder, self.model, self.rows, self.sample = encoder, model, rows, sample
 
+    @property
+    def indexed(self) -> TextEncoder | None:
+        """None: it is yet to be trained."""
+        return None
+
     def write(self, folder: Path) -> None:
         """Writes a sentence-transformers folder."""
         export_encoder(self.encoder, folder)

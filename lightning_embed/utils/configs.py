@@ -70,3 +70,20 @@ def teacher_in(model: Any, name: str) -> Any:
     raise UserError(
         f"the run had several teachers ({', '.join(teachers)}): {asked}, such as teacher:{next(iter(teachers))}"
     )
+
+
+def sizes_in(config: Mapping[str, Any]) -> set[int]:
+    """The sizes of vectors that a run trains or reports: the dims of its Matryoshka losses, and of its report.
+
+    Args:
+        config: The run's configuration; `model` alone will do.
+    """
+    found = {*(arguments_of(config.get("report")).get("dims") or ())}
+    pending = [arguments_of(config.get("model")).get("losses")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            if str(value.get("class_path")).rpartition(".")[2] == "Matryoshka":
+                found.update(arguments_of(value).get("dims") or ())
+            pending += value.values()
+    return found

@@ -9,9 +9,10 @@ import torch
 
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.grid import GridRow, change, full_precision
-from lightning_embed.evaluation.metrics.quantize import PRECISIONS, quantize, truncate
+from lightning_embed.evaluation.metrics.quantize import PRECISIONS, quantize
 from lightning_embed.evaluation.metrics.ranking import retrieval_scores
 from lightning_embed.evaluation.metrics.retrieval import Retrieval
+from lightning_embed.heads.quantize import truncate
 
 
 def data(rows: int = 60, dim: int = 32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

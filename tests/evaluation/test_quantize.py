@@ -8,14 +8,11 @@ from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.quantize import (
     bytes_per_vector,
     check_precision,
-    int8_codes,
-    int8_ranges,
     quantize,
-    signs,
     similarity_of,
-    truncate,
 )
 from lightning_embed.evaluation.metrics.ranking import retrieval_scores
+from lightning_embed.heads.quantize import int8_codes, int8_ranges, signs, truncate
 
 
 def vectors(rows: int, dim: int = 24, seed: int = 0) -> torch.Tensor:

@@ -28,7 +28,7 @@ PATHS = {
     "lightning_embed.datamodules.docstrings": "SPLITS build",
     "lightning_embed.distributed": "global_mean",
     "lightning_embed.errors": "UserError",
-    "lightning_embed.export": "export_encoder export_model",
+    "lightning_embed.export": "export_encoder export_model quantize",
     "lightning_embed.export.folder": "export_encoder",
     "lightning_embed.heads": "Pooling Projection normalize pool pool_packed",
     "lightning_embed.testing": "assert_world_size_invariant",

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
-from lightning_embed.evaluation.metrics.quantize import Precision, quantize, truncate
+from lightning_embed.evaluation.metrics.quantize import Precision, quantize
 from lightning_embed.evaluation.metrics.ranking import check_vectors
+from lightning_embed.heads.quantize import truncate
 
 _CHUNK = 1024
 """Texts that are compared with all others at once."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_embed.batch import ANCHOR, POSITIVE, TokenBatch
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
-from lightning_embed.evaluation.metrics.quantize import Precision, quantize, similarity_of, truncate
+from lightning_embed.evaluation.metrics.quantize import Precision, quantize, similarity_of
 from lightning_embed.evaluation.metrics.ranking import (
     METRICS,
     better_and_tied,
@@ -26,6 +26,7 @@ from lightning_embed.evaluation.metrics.ranking import (
     mean_gains,
     parse_metric,
 )
+from lightning_embed.heads.quantize import truncate
 
 
 class Retrieval(HeldOutMetric):

@@ -11,8 +11,9 @@ from torch.nn.functional import cosine_similarity
 from lightning_embed.batch import ANCHOR, TokenBatch
 from lightning_embed.errors import UserError
 from lightning_embed.evaluation.metrics.held_out import HeldOutMetric
-from lightning_embed.evaluation.metrics.quantize import Precision, quantize, truncate
+from lightning_embed.evaluation.metrics.quantize import Precision, quantize
 from lightning_embed.evaluation.metrics.ranking import check_vectors
+from lightning_embed.heads.quantize import truncate
 from lightning_embed.utils.teacher_names import ONE, teacher_key
 
 Projected = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -13,14 +13,12 @@ from torch.nn.functional import normalize
 from lightning_embed.compat.mteb import choose_prompt, search_wrapper, usable_prompts
 from lightning_embed.evaluation.metrics.quantize import (
     Precision,
-    int8_codes,
-    int8_ranges,
     quantize,
-    signs,
     similarity_of,
 )
 from lightning_embed.evaluation.stored import MissingVectors
 from lightning_embed.evaluation.tasks.embedding_cache import EmbeddingCache
+from lightning_embed.heads.quantize import int8_codes, int8_ranges, signs
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -10,6 +10,7 @@ from lightning_embed import (
     TextEncoder,
     evaluate,
     examine,
+    quantize,
 )
 
 encoder = TextEncoder("model", pooling="mean", layers=[0, 1])
@@ -22,4 +23,5 @@ Source("rows.jsonl", task="translation")  # error
 EmbeddingDataModule(3)  # error
 evaluate(["model"], tasks="STSBenchmark")  # error
 examine(encoder, encoder)  # error
+quantize([[0.1]], "model", "int4")  # error
 print(lightning_embed.EmbedingModule)  # error

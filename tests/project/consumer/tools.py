@@ -20,6 +20,7 @@ from lightning_embed import (
     import_vectors,
     mine,
     push_folder,
+    quantize,
     run_recipe,
     shrink,
 )
@@ -58,6 +59,12 @@ def after(module: EmbeddingModule) -> float:
     push_folder("runs/model", "me/small", results="runs/evaluate", dry_run=True)
     best = max(row.scores["mean of tasks"] for model in scores.models for row in model.grid)
     return min(least, best)
+
+
+def codes(module: EmbeddingModule, texts: list[str]) -> int:
+    documents = quantize(module.student.encode(texts), "runs/model", "int8", dim=128)
+    queries = quantize(module.student.encode(texts, "query").numpy(), Path("runs/model"), precision="ubinary")
+    return int(documents.nbytes + queries.nbytes)
 
 
 def recipe() -> None:
