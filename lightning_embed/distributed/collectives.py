@@ -128,6 +128,22 @@ def global_sum(tensor: Tensor) -> Tensor:
     return tensor if world_size() == 1 else _Sum.apply(tensor)
 
 
+def global_extremes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value of each column over all ranks' rows, without a gradient.
+
+    Args:
+        rows: (n, D) this rank's rows; n may be 0.
+
+    Returns:
+        (D,) twice; +∞ and −∞ where no rank has a row.
+    """
+    end = rows.new_full((1, rows.shape[1]), torch.inf)
+    both = torch.stack([torch.cat([-rows.detach(), -end]).amax(dim=0), torch.cat([rows.detach(), -end]).amax(dim=0)])
+    if world_size() > 1:
+        dist.all_reduce(both, op=dist.ReduceOp.MAX)
+    return -both[0], both[1]
+
+
 def global_count(count: int | Tensor, like: Tensor) -> Tensor:
     """Adds a count up over all ranks, without a gradient; a float32 scalar on the device of `like`.
 

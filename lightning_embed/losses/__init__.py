@@ -16,6 +16,7 @@ from lightning_embed.losses.infonce import InfoNCE, info_nce
 from lightning_embed.losses.kl import KLDistillation, kl_distillation
 from lightning_embed.losses.margin_mse import MarginMSE, margin_mse
 from lightning_embed.losses.matryoshka import Matryoshka
+from lightning_embed.losses.quantized import Quantized, binary_vectors, int8_vectors
 from lightning_embed.losses.relational import RelationalDistillation, relational
 from lightning_embed.losses.score import ScoreDistillation, score_distillation
 from lightning_embed.losses.uniformity import Uniformity, uniformity
@@ -32,14 +33,17 @@ __all__ = [
     "LossTerm",
     "MarginMSE",
     "Matryoshka",
+    "Quantized",
     "RelationalDistillation",
     "ScoreDistillation",
     "Uniformity",
     "angle_similarity",
+    "binary_vectors",
     "cosent",
     "distillation",
     "global_orthogonal",
     "info_nce",
+    "int8_vectors",
     "kl_distillation",
     "margin_mse",
     "relational",

@@ -1,7 +1,6 @@
 """Matryoshka: a loss on nested prefixes of the vectors, so that a cut vector is a good one too."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +9,11 @@ from torch import Tensor
 from lightning_embed.batch import EmbeddingBatch
 from lightning_embed.errors import UserError
 from lightning_embed.losses.base import EmbeddingLoss
+from lightning_embed.losses.wrapped import WrappedLoss
 from lightning_embed.utils.numbers import check_number, check_numbers
 
 
-class Matryoshka(EmbeddingLoss):
+class Matryoshka(WrappedLoss):
     """Applies another loss to the first k entries of each student vector, for several k.
 
         L = Σ_k w_k L(z_{:k}) / Σ_k w_k
@@ -38,31 +38,21 @@ class Matryoshka(EmbeddingLoss):
         dims_per_step: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(loss)
         check_numbers("Matryoshka: dims", dims, least=1, whole=True)
         check_numbers("Matryoshka: weights", weights, above=0, optional=True)
         if weights is not None and len(weights) != len(dims):
             raise UserError(f"Matryoshka: weights must be one for each of its {len(dims)} dims, got {list(weights)}")
         check_number("Matryoshka: dims_per_step", dims_per_step, least=1, most=len(dims), whole=True, optional=True)
         check_number("Matryoshka: seed", seed, whole=True)
-        self.loss, self.dims, self.seed = loss, tuple(dims), seed
+        self.dims, self.seed = tuple(dims), seed
         total = sum(weights) if weights else len(dims)
         self.weights = tuple(weight / total for weight in weights or [1.0] * len(dims))
         self.dims_per_step = dims_per_step or len(dims)
-        self.requires, self.uses, self.taught_by = loss.requires, loss.uses, loss.taught_by
-        self.pulls_pairs, self.must_differ = loss.pulls_pairs, loss.must_differ
-
-    def on_fit_start(self, module: Any) -> None:
-        """Passed on."""
-        self.loss.on_fit_start(module)
-
-    def on_step_end(self, module: Any, step: int) -> None:
-        """Passed on."""
-        self.loss.on_step_end(module, step)
 
     def check(self, name: str, batch: EmbeddingBatch) -> None:
         """Raises `UserError` if the wrapped loss does, or if a dim is larger than the vectors."""
-        self.loss.check(name, batch)
+        super().check(name, batch)
         if max(self.dims) > batch.dim:
             raise UserError(
                 f"loss '{name}' (Matryoshka) has a dim of {max(self.dims)}, but the student's vectors have {batch.dim} entries"

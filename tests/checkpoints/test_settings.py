@@ -319,7 +319,9 @@ def test_arguments_that_a_class_does_not_take_are_named(script: tuple[EmbeddingM
 )  # fmt: skip
 def test_every_loss_is_rebuilt_as_it_was(name: str) -> None:
     kind: Any = getattr(losses, name)
-    made = kind(Halved(3), [4, 8], weights=[1, 2]) if name == "Matryoshka" else kind()
+    wrapped = {"Matryoshka": ((Halved(3), [4, 8]), {"weights": [1, 2]}), "Quantized": ((Halved(3), "binary"), {})}
+    arguments, named = wrapped.get(name, ((), {}))
+    made = kind(*arguments, **named)
     again = rebuild(json.loads(json.dumps(construction(made).settings)))
     assert construction(again) == construction(made) and str(vars(again)) == str(vars(made))
 

@@ -14,6 +14,7 @@ from lightning_embed.losses import (
     EmbeddingLoss,
     InfoNCE,
     Matryoshka,
+    Quantized,
     RelationalDistillation,
     ScoreDistillation,
 )
@@ -34,9 +35,18 @@ def matryoshka() -> Matryoshka:
     return Matryoshka(Distillation(), dims=[4, 8])
 
 
+def quantized() -> Quantized:
+    return Quantized(InfoNCE(temperature=0.1))
+
+
+def nested_bits() -> Matryoshka:
+    return Matryoshka(Quantized(Distillation(), "binary"), dims=[4, 8])
+
+
 def made() -> dict[str, Factory]:
     """Each class as it comes, and settings that take another path."""
-    factories: dict[str, Factory] = {c.__name__: matryoshka if c is Matryoshka else c for c in LOSSES}
+    wrapped: dict[type, Factory] = {Matryoshka: matryoshka, Quantized: quantized}
+    factories: dict[str, Factory] = {c.__name__: wrapped.get(c, c) for c in LOSSES}
     # at the default 0.02 this batch's softmaxes are saturated, and a gradient of nothing but rounding has no relative error
     factories["ScoreDistillation"] = partial(ScoreDistillation, temperature=0.2)
     factories["ScoreDistillation no diagonal"] = partial(ScoreDistillation, temperature=0.2, diagonal=False)
@@ -45,6 +55,10 @@ def made() -> dict[str, Factory]:
     factories["InfoNCE guided"] = partial(InfoNCE, temperature=0.1, teacher_margin=0.05)
     factories["Distillation sum"] = partial(Distillation, reduction="sum", columns=ROLES)
     factories["Distillation targets"] = partial(Distillation, targets={"positive": "anchor"})
+    factories["Quantized binary"] = partial(
+        Quantized, InfoNCE(temperature=0.1), "binary", columns=["positive", "negative"], float_weight=0.5
+    )
+    factories["Quantized nested"] = nested_bits
     factories["RelationalDistillation teacher"] = partial(RelationalDistillation, reference="teacher")
     return factories
 

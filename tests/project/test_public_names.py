@@ -18,7 +18,7 @@ PATHS = {
     # a saved config.yaml holds these
     "lightning_embed": "EmbeddingDataModule EmbeddingModule FrozenEncoder LossTerm Projection PythonDocs Source StoredTeacher TextEncoder",
     "lightning_embed.losses": "AnglE BinaryRobust CoSENT Distillation GOR InfoNCE KLDistillation LossTerm MarginMSE Matryoshka"
-    " RelationalDistillation ScoreDistillation Uniformity",
+    " Quantized RelationalDistillation ScoreDistillation Uniformity",
     "lightning_embed.schedulers": "WarmupSchedule",
     "lightning_embed.callbacks.loss_schedule": "LossSchedule",
     "lightning_embed.callbacks.task_grid": "TaskGrid",

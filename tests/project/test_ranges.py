@@ -34,6 +34,7 @@ NEEDED: dict[str, dict[str, Callable[[], Any]]] = {
     "LossSchedule": {"stages": lambda: {0: {"nce": 1.0}}},
     "LossTerm": {"loss": InfoNCE},
     "Matryoshka": {"loss": InfoNCE, "dims": lambda: [8, 16]},
+    "Quantized": {"loss": InfoNCE},
     "Source": {"path": lambda: "rows.jsonl"},
     "StoredTeacher": {"name": lambda: "api", "dim": lambda: 8},
     "TaskGrid": {"tasks": lambda: ["STSBenchmark"]},
