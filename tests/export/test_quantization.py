@@ -25,11 +25,12 @@ PROMPT = "w3 "
 
 @pytest.fixture(scope="module")
 def trained(teacher: Path, student: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of a student of 32 dims with a document prompt, whose Matryoshka loss trains 8 and 20 of them."""
+    """The folder of a run of a student of 32 dims with a document prompt, whose losses train 8 and 20 of them, as bits too."""
     folder = tmp_path_factory.mktemp("trained")
     job = config(teacher, student, pairs, folder / "run")
     job["model"]["init_args"]["student"] |= {"prompts": {"query": "w1 w2 ", "document": PROMPT}, "max_length": 20}
-    nested = {"class_path": "Matryoshka", "init_args": {"loss": {"class_path": "InfoNCE"}, "dims": [8, 20]}}
+    bits = {"class_path": "Quantized", "init_args": {"loss": {"class_path": "InfoNCE"}, "precision": "binary"}}
+    nested = {"class_path": "Matryoshka", "init_args": {"loss": bits, "dims": [8, 20]}}
     job["model"]["init_args"]["losses"]["nested"] = {"loss": nested}
     run(job, folder, "--report.dims", "[16, 32]")
     return folder / "run"
