@@ -74,7 +74,9 @@ def export_model(
 
     def ranges(made: Path) -> list[str]:
         if student is None or kind.indexed is None:
-            return []
+            return [
+                "It has no `quantization.json`: each adapter has int8 ranges of its own, in its folder if exported alone."
+            ]
         own = sizes_in(student.config) if space == "student" else set()
         return [add_ranges(kind.indexed, made, lambda: documents_of(student, Path(texts) if texts else None), own)]
 

@@ -142,6 +142,7 @@ def test_an_adapter_alone_has_ranges_and_several_have_none(pairs: Path, tmp_path
     assert set(codes.min(axis=0)) == {0} and codes.max(axis=0).min() >= 254
     run_words("export", *map(str, files), str(tmp_path / "both"))
     assert not list((tmp_path / "both").rglob(FILE))
+    assert "each adapter has int8 ranges of its own" in (tmp_path / "both/README.md").read_text()
 
 
 def random_vectors(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
