@@ -61,7 +61,7 @@ def expected(vectors: dict[str, Tensor], precision: str, roles: tuple[str, ...])
             for slope, one, x in zip(slopes[role], z[role], vectors[role], strict=True)
         ]
         slopes[role] = torch.stack(through)
-    return value, slopes
+    return value.detach(), slopes
 
 
 @pytest.mark.parametrize("roles", [("anchor", "positive"), ("positive",)])
