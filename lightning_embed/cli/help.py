@@ -152,13 +152,13 @@ def settings_of(name: str) -> str:
         parser.add_class_arguments(found, fail_untyped=False)
         text = parser.format_help()
     kept = re.sub(r"(?m)^  --[\w.]+\.help.*\n(?: {8,}.*\n)*", "", text)
-    plain = re.sub(r"(?m)^  --(\w+)( .*)?$", _setting, kept)
+    # the name alone on its line, without dashes and placeholder, and what it means below
+    plain = re.sub(r"(?m)^  --(\w+).*?(?:\s{2,}(\S.*))?$", _setting, kept)
     return f"Settings of {found.__module__.partition('.')[0]}.{found.__name__}, as they are called in YAML.\n\n{plain.strip()}"
 
 
 def _setting(line: re.Match[str]) -> str:
-    """A setting's line with the name alone; what follows its placeholder stays."""
-    text = re.sub(r"^ (?:\[?[A-Z_{][^ ]*(?: \| [^ ]+)*(?: VALUE)?|CONFIG)(?:, --\w+\+ [A-Z_]+)?", "", line[2] or "")
+    text = f"\n{' ' * 24}{line[2]}" if line[2] else ""
     return f"  {line[1]}{text}"
 
 
