@@ -50,7 +50,7 @@ class Found:
     @property
     def columns(self) -> dict[str, str]:
         """Role -> column that plays it."""
-        found = {}
+        found: dict[str, str] = {}
         for role, columns in sorted(self.rows.columns.items(), key=lambda one: ORDER.index(one[0])):
             found |= {f"{role}_{n}" if len(columns) > 1 else role: column for n, column in enumerate(columns, 1)}
         return found

@@ -107,7 +107,7 @@ def _data(job: Job) -> list[str]:
         columns = ", ".join(f"{role} <- {column}" for role, column in found.columns.items())
         lines += [
             f"      # {plural(len(found.rows), 'row')}, {found.kind}: {columns}",
-            f"      - {flow(found.given | own)}",
+            f"      - {flow({**found.given, **own})}",
         ]
     for split, sources in job.held_out.items():
         lines += [f"    {split}:", *(f"      - {flow(one)}" for one in sources)]
