@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lightning_embed.recipe import Stage, run_recipe
     from lightning_embed.schedulers import WarmupSchedule
     from lightning_embed.shrinking import shrink
+    from lightning_embed.starting import write_job
     from lightning_embed.tokenizer import TextTokenizer
     from lightning_embed.training import FSDP2, auto_precision
 else:
@@ -102,6 +103,7 @@ else:
             "recipe": ["Stage", "run_recipe"],
             "schedulers": ["WarmupSchedule"],
             "shrinking": ["shrink"],
+            "starting": ["write_job"],
             "tokenizer": ["TextTokenizer"],
             "training": ["FSDP2", "auto_precision"],
         },
@@ -166,6 +168,7 @@ __all__ = [
     "run_recipe",
     "shrink",
     "trainer_defaults",
+    "write_job",
 ]
 
 

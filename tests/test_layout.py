@@ -33,10 +33,12 @@ ARROWS = {
     "callbacks": "errors utils compat distributed heads batch encoders datamodules training checkpoints evaluation export module",
     "caching": "errors utils compat encoders datamodules module",
     "doctor": "errors utils compat batch losses tokenizer encoders datamodules training module callbacks",
+    "starting": "errors utils batch losses tokenizer encoders datamodules evaluation doctor shrinking",
+    # doctor: how long texts are and which repeat; shrinking: layers at equal distances
     "recipe": "errors utils encoders datamodules evaluation export",
     "cli": "errors utils compat schedulers distributed losses datamodules training checkpoints mining evaluation export module"
-    " callbacks caching doctor recipe shrinking",
-    "__main__": "utils cli",
+    " callbacks caching doctor recipe shrinking starting",
+    "__main__": "errors utils cli",
 }
 
 

@@ -29,6 +29,7 @@ from lightning_embed.cli.checkpoints import add_checkpoints, settle_checkpoints
 from lightning_embed.cli.claim import release
 from lightning_embed.cli.displays import loggers, own_displays
 from lightning_embed.cli.fit_parser import FitParser, Refused
+from lightning_embed.cli.help import HELP_ALL
 from lightning_embed.cli.monitors import check_monitors
 from lightning_embed.cli.of_checkpoint import COMMANDS, SECTIONS_OF_FIT, has_config, settings_of_checkpoint
 from lightning_embed.cli.parser import error_line, fail
@@ -51,6 +52,7 @@ from lightning_embed.distributed.failure import end_others, is_one_of_several, l
 from lightning_embed.errors import UserError, user_error
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.training.fsdp2 import check_strategy
+from lightning_embed.utils.program import program
 from lightning_embed.utils.quiet import quiet, same_process
 from lightning_embed.utils.signals import Stopped, end_on_signals, raising_stopped
 
@@ -88,7 +90,7 @@ class EmbedCLI(LightningCLI):
             if not names_data(self.given):
                 self.given.insert(0, Piece("--data", words=("--data", "EmbeddingDataModule")))
             check_source_settings(self.given)
-            typed = [word for piece in self.given for word in piece.words]
+            typed = ["--help" if word == HELP_ALL else word for piece in self.given for word in piece.words]
             with replacing_lists(), self._explained():
                 self.config = parser.parse_args([*self.subcommands(), *typed])
         path = self.config.get(self.command, self.config).get("ckpt_path")
@@ -246,9 +248,9 @@ def run(arguments: list[str], cli: type[EmbedCLI] = EmbedCLI) -> None:
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 parser_class=FitParser,
-                parser_kwargs={"prog": f"python -m lightning_embed {command}", "description": cli.about}
+                parser_kwargs={"prog": f"{program()} {command}", "description": cli.about}
                 if cli.about
-                else {},
+                else {"prog": program()},
                 run=bool(cli.subcommands()),
                 auto_configure_optimizers=False,
                 save_config_callback=SaveConfig if command == "fit" else None,

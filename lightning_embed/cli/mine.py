@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from lightning_embed.cli.parser import ToolParser, run_function, tool_parser
+from lightning_embed.compat.jsonargparse import reading_attributes
 from lightning_embed.mining.processes import Companions
 from lightning_embed.mining.rules import Rules
 from lightning_embed.mining.run import mine
@@ -30,7 +31,8 @@ def parser() -> ToolParser:
         [mine, *GROUPS.values()],
     )
     made.allow_abbrev = False  # --shard is not --shards
-    made.add_function_arguments(mine, skip={"companions", *GROUPS})
+    with reading_attributes():
+        made.add_function_arguments(mine, skip={"companions", *GROUPS})
     for group in GROUPS.values():
         made.add_class_arguments(group)
     return made

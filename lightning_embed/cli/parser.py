@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_embed.compat.jsonargparse import replacing_lists
 from lightning_embed.errors import UserError, exit_code, in_one_line, user_error
+from lightning_embed.utils.program import program
 from lightning_embed.utils.signals import Stopped, raising_stopped
 
 WORKER = re.compile(
@@ -98,7 +99,7 @@ def tool_parser(
         functions: The function, and classes whose arguments are settings too.
         config: What `--config` is, for `--help`.
     """
-    made = ToolParser(prog=f"python -m lightning_embed {command}", description=description)
+    made = ToolParser(prog=f"{program()} {command}", description=description)
     made.functions = functions
     made.add_argument("--config", action="config", help=config)
     return made

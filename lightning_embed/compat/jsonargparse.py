@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, _loaders_dumpers, _typehints
+from jsonargparse import ArgumentParser, _loaders_dumpers, _optionals, _typehints
 
 
 @contextmanager
@@ -26,6 +26,18 @@ def replacing_lists() -> Iterator[None]:
         yield
     finally:
         _typehints.adapt_typehints = adapt
+
+
+@contextmanager
+def reading_attributes() -> Iterator[None]:
+    """Within it the texts below a class's fields are its settings' descriptions; it is slower, and so only for help."""
+    options = _optionals._docstring_parse_options
+    before = options["attribute_docstrings"]
+    options["attribute_docstrings"] = True
+    try:
+        yield
+    finally:
+        options["attribute_docstrings"] = before
 
 
 def accept_word(parser: ArgumentParser, setting: str, word: str) -> None:

@@ -60,7 +60,7 @@ def source_advice(source: SourceFacts) -> Iterable[str]:
     for what, count, most, fault in shares:
         if count > most * repeats.rows and not (what == "anchor" and many_rows):
             yield f"{name}: {count:,} of {repeats.rows:,} {fault}"
-    if source.tiny_classes:
+    if source.tiny_classes and source.split == "train":
         yield (
             f"{name}: {source.tiny_classes} of {source.classes} labels have fewer than 5 rows, so that their rows meet the same few "
             "positives over and over: merge such labels, or leave them out with a filter"

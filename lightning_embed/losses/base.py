@@ -170,15 +170,21 @@ class LossTerm(Described):
     """λ ≥ 0, or a schedule {step: λ}: from that optimizer step on; before the first step it is 0. A loss of weight 0 is not run."""
     when: str | None = None
     """Which batches it is for: `score`, those that have scores, or `no score`, those that have none; so too with `label`, `negative`,
-    `positive` and `document`. None: all; one that lacks what the loss requires is then an error."""
+    `positive` and `document`, and several joined by `and`, such as `positive and no score`. None: all; one that lacks what the loss
+    requires is then an error."""
     teacher: str | None = None
     """The name of its teacher, where the module has several. None: the lone one, or the loss takes none."""
 
     def __post_init__(self) -> None:
         check_weight(f"loss {type(self.loss).__name__}: weight", self.weight)
-        what = (self.when or CONDITIONS[0]).removeprefix("no ")
-        if what not in CONDITIONS:
-            raise UserError(f"when: expected one of {', '.join(CONDITIONS)}, or `no` before it, got {self.when!r}")
+        if any(condition.removeprefix("no ") not in CONDITIONS for condition in self._conditions):
+            raise UserError(
+                f"when: expected one of {', '.join(CONDITIONS)}, `no` before it, or several joined by `and`, got {self.when!r}"
+            )
+
+    @property
+    def _conditions(self) -> list[str]:
+        return [] if self.when is None else [condition.strip() for condition in self.when.split(" and ")]
 
     def takes(self, there: Set[str], teachers: Collection[str] | None = None) -> bool:
         """Whether it is for a batch.
@@ -189,9 +195,7 @@ class LossTerm(Described):
         """
         if teachers is not None and takes_teacher(self.loss) and (self.teacher or ONE) not in teachers:
             return False
-        if self.when is None:
-            return True
-        return (self.when.removeprefix("no ") in there) != self.when.startswith("no ")
+        return all((one.removeprefix("no ") in there) != one.startswith("no ") for one in self._conditions)
 
     def weight_at(self, step: int) -> float:
         """λ at an optimizer step.

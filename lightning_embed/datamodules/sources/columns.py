@@ -46,6 +46,19 @@ LONG_NAME = 60
 """Characters of a column's name, above which it is a row of data in a file without names."""
 
 
+class UnknownRoles(UserError):
+    """No column is known to play a needed role.
+
+    Args:
+        message: One line.
+        columns: A `columns` setting that would name them, such as `{anchor: question, positive: answer}`.
+    """
+
+    def __init__(self, message: str, columns: str) -> None:
+        super().__init__(message)
+        self.columns = columns
+
+
 def find_roles(
     source: Source, found: Sequence[str], needed: Collection[str], is_text: IsText, texts_alone: bool = False
 ) -> dict[str, list[str]]:
@@ -78,9 +91,12 @@ def find_roles(
     ]
     if missing:
         lone = texts_alone and missing == [POSITIVE] and source.columns is None
-        raise UserError(
-            f"source '{source.title}': no column is known to be its {' or '.join(missing)}; {_to_write(found, roles, needed, is_text)}"
-            + (f", or columns: {{anchor: {_quoted(roles[ANCHOR][0])}}} for its texts alone" if lone else "")
+        setting = _setting(found, roles, needed, is_text)
+        raise UnknownRoles(
+            f"source '{source.title}': no column is known to be its {' or '.join(missing)}; {_columns_found(found)}; "
+            f"say which is which, e.g. columns: {setting}"
+            + (f", or columns: {{anchor: {_quoted(roles[ANCHOR][0])}}} for its texts alone" if lone else ""),
+            setting,
         )
     return _with_scores_that_fit({r: columns for r, columns in roles.items() if r == NEGATIVE or len(columns) == 1})
 
@@ -181,8 +197,14 @@ def _is_data(name: str) -> bool:
     return True
 
 
-def _to_write(found: Sequence[str], roles: Mapping[str, list[str]], needed: Collection[str], is_text: IsText) -> str:
-    """The columns that there are, and the setting that says which is which."""
+def _columns_found(found: Sequence[str]) -> str:
+    """The columns that there are."""
+    head = " (is the first row one of data? Then put a row of names above it)" if any(map(_is_data, found)) else ""
+    return f"the columns found are {', '.join(map(_shown, found))}{head}"
+
+
+def _setting(found: Sequence[str], roles: Mapping[str, list[str]], needed: Collection[str], is_text: IsText) -> str:
+    """The setting that says which column is which."""
     clear = {role: columns for role, columns in roles.items() if role == NEGATIVE or len(columns) == 1}
     taken = {column for columns in clear.values() for column in columns}
     texts = iter([c for c in found if c not in taken and _may_be_text(c) and is_text(c)])
@@ -190,11 +212,7 @@ def _to_write(found: Sequence[str], roles: Mapping[str, list[str]], needed: Coll
     for role, columns in clear.items():
         chosen |= {f"{role}_{n}" if len(columns) > 1 else role: column for n, column in enumerate(columns, 1)}
     order = [role for role in dict.fromkeys((ANCHOR, POSITIVE, *chosen)) if role in chosen]
-    setting = ", ".join(f"{role}: {_quoted(chosen[role])}" for role in order)
-    head = " (is the first row one of data? Then put a row of names above it)" if any(map(_is_data, found)) else ""
-    return (
-        f"the columns found are {', '.join(map(_shown, found))}{head}; say which is which, e.g. columns: {{{setting}}}"
-    )
+    return "{" + ", ".join(f"{role}: {_quoted(chosen[role])}" for role in order) + "}"
 
 
 def _quoted(column: str) -> str:
