@@ -15,7 +15,7 @@ PIP      = -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
 INSTALL  = $(PIP) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart recipe ablations test test-slow test-lowest lint format type bench bench-losses bench-data bench-gpu dist constraints clean
+.PHONY: help quickstart recipe ablations test test-slow test-lowest lint format type bench bench-losses bench-data bench-gpu docs dist constraints clean
 
 help:  ## show this list
 	@[ ! -t 1 ] || colour='\033[36m' plain='\033[0m'; \
@@ -75,6 +75,9 @@ bench-data: $(STAMP)  ## data loader, padding and teacher store, as ratios; QUIC
 bench-gpu: $(STAMP)  ## training on a CUDA GPU against its peak and sentence-transformers; TOY=1: toy size on a CPU
 	$(VENV)/bin/python -m benchmarks.gpu $(if $(TOY),--toy)
 
+docs: $(STAMP)  ## build the documentation site in site/; a broken link, anchor or reference is an error
+	$(RUN) scripts.docs.build
+
 dist: $(STAMP)  ## build sdist and wheel, install the wheel in a bare environment and import every module
 	rm -rf build dist *.egg-info
 	$(RUN) build --no-isolation
@@ -85,13 +88,13 @@ dist: $(STAMP)  ## build sdist and wheel, install the wheel in a bare environmen
 constraints:  ## pin the newest versions that pyproject.toml allows; torch stays as it is
 	@$(SCRATCH) && \
 		grep '^torch==' constraints.txt > "$$scratch/torch" && \
-		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,onnx,dev]' && \
+		"$$scratch/bin/python" $(subst constraints.txt,"$$scratch/torch",$(INSTALL)) setuptools -e '.[quickstart,onnx,docs,dev]' && \
 		"$$scratch/bin/python" -m pip freeze --all --exclude pip --exclude lightning_embed > "$$scratch/pins" && \
 		{ grep '^#' constraints.txt; sed 's/+.*//' "$$scratch/pins"; } > "$$scratch/new" && \
 		cp "$$scratch/new" constraints.txt
 
 clean:  ## remove .venv, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 found = $(shell for python in $(PYTHON); do $$python -c \
@@ -105,5 +108,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes the first time."
 	$(MAKE_ENVIRONMENT) $(VENV)
 	$(VENV)/bin/python $(INSTALL) setuptools
-	$(VENV)/bin/python $(INSTALL) --no-build-isolation --editable '.[quickstart,onnx,dev]'
+	$(VENV)/bin/python $(INSTALL) --no-build-isolation --editable '.[quickstart,onnx,docs,dev]'
 	@touch $@

@@ -43,7 +43,7 @@ class Stage:
     after: str | None = None
     """The stage that it starts from: `$after` is that one's folder. None: it starts from pretrained weights."""
     task: str | None = None
-    """What its student is scored on at the end, as `evaluate` takes it: a name of mteb's, or [NAME=][KIND:]PATH."""
+    """What its student is scored on at the end, as `evaluate` takes it: a name of mteb's, or `[NAME=][KIND:]PATH`."""
     settings: dict[str, Any] | None = None
     """Settings of `fit` that count more than its configuration's, such as another seed."""
     skip: bool = False
