@@ -62,7 +62,7 @@ def remarks(folder: LaidOut) -> list[str]:
     """
     found = ["its converter refuses tokenizers that it does not list: a published model's, unchanged"]
     if folder.architecture == "llama":
-        kind = {"last_token": "last"}.get(folder.means.pooling, folder.means.pooling)
+        kind = "last" if folder.means.pooling == "last_token" else folder.means.pooling
         found.append(f"serve it with --pooling {kind}")
     if folder.cut is not None:
         found.append(f"keep the first {folder.cut:,} entries and rescale them")

@@ -39,7 +39,7 @@ def remarks(folder: LaidOut) -> list[str]:
     Args:
         folder: The folder.
     """
-    how = {"last_token": "last_token, one text at a time"}.get(folder.means.pooling, folder.means.pooling)
+    how = f"{folder.means.pooling}{', one text at a time' if folder.means.pooling == 'last_token' else ''}"
     pipeline = f"or its pipeline with pooling {how}" if not folder.dense else "its pipeline leaves out the Dense layers"
     found = [f"by sentence_embedding; {pipeline}"]
     if any(folder.means.prompts.values()):
