@@ -13,7 +13,7 @@ from lightning_embed.errors import UserError
 from lightning_embed.export import adapters, onnx
 from lightning_embed.export.folder import expected_vectors, export_encoder, verify_folder
 from lightning_embed.export.model_card import model_card, public_name
-from lightning_embed.export.readers import by_rules
+from lightning_embed.export.readers import by_rules, commands
 from lightning_embed.export.students import Student
 from lightning_embed.export.teacher_space import in_teacher_space, nearness_line, teacher_named
 from lightning_embed.utils.configs import arguments_of, teacher_in
@@ -82,6 +82,7 @@ class Model:
         own = student.encoder if self.teacher is None else in_teacher_space(student, self.teacher)
         self.encoder = _cut(as_exported(own), dim)
         self.merged = merged(self.encoder)
+        self.servers: list[str] = []
 
     @property
     def indexed(self) -> TextEncoder | None:
@@ -93,6 +94,7 @@ class Model:
         export_encoder(self.merged, folder)
         if self.graphs:
             onnx.export_onnx(self.merged, folder)
+        self.servers = commands(folder)
 
     def prove(self, folder: Path, texts: Sequence[str]) -> Proof:
         """Compares with the vectors of the checkpoint, in which the adapter is not merged."""
@@ -120,7 +122,8 @@ class Model:
                 f"Its vectors are in the space of its teacher, `{named}`: compare them with the teacher's own.",
                 *facts,
             ]
-        return model_card(self.merged, name, self.student.config, self.student.run_folder, facts)
+        usage = [line.replace("FOLDER", name) for line in self.servers]
+        return model_card(self.merged, name, self.student.config, self.student.run_folder, facts, usage)
 
 
 class AdapterAlone:

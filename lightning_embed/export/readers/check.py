@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Protocol
 
 from lightning_embed.errors import UserError
-from lightning_embed.export.readers import text_embeddings_inference, vllm
+from lightning_embed.export.readers import (
+    infinity,
+    llama_cpp,
+    ollama,
+    openvino,
+    text_embeddings_inference,
+    transformers_js,
+    vllm,
+)
 from lightning_embed.export.readers.laid_out import LaidOut, read_folder
 
 
@@ -14,6 +22,8 @@ class Server(Protocol):
     """A module with a server's rules."""
 
     NAME: str
+    COMMAND: str
+    """What a user types to serve FOLDER, in one line."""
 
     def refuses(self, folder: LaidOut) -> str:
         """Why it does not read such a model at all; empty where it does."""
@@ -25,7 +35,7 @@ class Server(Protocol):
         """What to know where it reads the folder as it is meant."""
 
 
-SERVERS: tuple[Server, ...] = (text_embeddings_inference, vllm)
+SERVERS: tuple[Server, ...] = (text_embeddings_inference, vllm, llama_cpp, ollama, infinity, transformers_js, openvino)
 """Readers that are not run here; their rules were read in their source."""
 
 
@@ -40,6 +50,18 @@ def by_rules(folder: Path) -> list[str]:
     """
     found = read_folder(folder)
     return [_sentence(found, server) for server in SERVERS]
+
+
+def commands(folder: Path) -> list[str]:
+    """Markdown for a model card: one line for each server that reads a folder as it is meant; empty if none does.
+
+    Args:
+        folder: Of a sentence-transformers model, which the lines call FOLDER.
+    """
+    found = read_folder(folder)
+    meant = [server for server in SERVERS if not server.refuses(found) and not server.differences(found)]
+    lines = [f"- {server.NAME}: `{server.COMMAND}`" for server in meant]
+    return ["Other readers, by their rules (what to know of each is under Export):", "", *lines, ""] if lines else []
 
 
 def _sentence(folder: LaidOut, server: Server) -> str:

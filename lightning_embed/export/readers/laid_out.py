@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_embed.encoders.pretrained import FolderSettings, kind_of, read_body, read_json, read_settings
 from lightning_embed.errors import UserError
 
@@ -15,6 +17,8 @@ from lightning_embed.errors import UserError
 class LaidOut:
     """A folder as it is, read once."""
 
+    path: Path
+    """Where it is."""
     means: FolderSettings
     """What sentence-transformers makes of it."""
     config: dict[str, Any]
@@ -41,6 +45,27 @@ class LaidOut:
         return str(self.config.get("model_type") or ("static embeddings" if self.means.table else "unknown"))
 
     @property
+    def left_out(self) -> list[str]:
+        """What a reader loses that applies no Dense: nothing where one that only cuts vectors can be had by cutting them."""
+        return ["it leaves out the Dense layers"] if self.dense and self.cut is None else []
+
+    @property
+    def cut(self) -> int | None:
+        """To how many first entries its only Dense cuts the sentence's vector, as `--dim` exports it; None: no such Dense."""
+        from safetensors.torch import load_file
+
+        if self.kinds[1:] != ["Pooling", "Dense", "Normalize"]:
+            return None
+        weights = load_file(self.path / self.dense[0][0] / "model.safetensors")
+        weight = weights["linear.weight"]
+        rows = len(weight)
+        cuts = bool(weight.eq(torch.eye(rows, weight.shape[1])).all()) and not any(
+            bool(weights[name].any()) for name in weights if name != "linear.weight"
+        )
+        named = str(self.dense[0][1].get("activation_function", "Identity")).rpartition(".")[2]
+        return rows if cuts and named == "Identity" else None
+
+    @property
     def length(self) -> int | None:
         """Tokens after which sentence-transformers cuts a text; None: as many as the backbone has positions for."""
         return self.means.max_length
@@ -59,6 +84,7 @@ def read_folder(folder: Path) -> LaidOut:
     if not isinstance(modules, list):
         raise UserError(f"{folder}: expected the folder of a sentence-transformers model, with a modules.json")
     return LaidOut(
+        path=folder,
         means=read_settings(folder),
         config=read_json(folder / "config.json", {}),
         modules=modules,

@@ -9,6 +9,7 @@ from lightning_embed.export.older_readers import MODULES
 from lightning_embed.export.readers.laid_out import LaidOut, dense_out_of_order
 
 NAME = "text-embeddings-inference 1.9"
+COMMAND = "docker run -v $PWD/FOLDER:/model -p 8080:80 ghcr.io/huggingface/text-embeddings-inference:cpu-1.9 --model-id /model"
 _TRANSFORMER = "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings"
 _BERT = f"{_TRANSFORMER} hidden_act hidden_dropout_prob type_vocab_size initializer_range layer_norm_eps pad_token_id"
 _LLAMA = f"{_TRANSFORMER} num_key_value_heads hidden_act rms_norm_eps"

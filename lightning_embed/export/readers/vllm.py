@@ -6,6 +6,7 @@ from lightning_embed.export.older_readers import MODULES
 from lightning_embed.export.readers.laid_out import LaidOut, dense_out_of_order
 
 NAME = "vLLM from 0.24 on"
+COMMAND = "vllm serve FOLDER --runner pooling"
 MODELS = (
     "bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3",
 )  # fmt: skip
