@@ -23,7 +23,16 @@ def test_an_example_trains_into_its_teachers_space(example: str, teacher: Path, 
     file.write_text("".join(json.dumps(row) + "\n" for row in toy_pairs(200)))
     words = ("--data.train", str(file), "--trainer.default_root_dir", str(tmp_path / "run"))
     run(
-        job, tmp_path, *words, "--data.global_batch_size", "32", "--trainer.max_steps", "3", "--report.enabled", "false"
+        "fit",
+        job,
+        tmp_path,
+        *words,
+        "--data.global_batch_size",
+        "32",
+        "--trainer.max_steps",
+        "3",
+        "--report.enabled",
+        "false",
     )
     run_words("export", str(tmp_path / "run/checkpoints/last.ckpt"), str(tmp_path / "out"), "--space", "teacher")
     assert "Its vectors are in the space of its teacher" in (tmp_path / "out/README.md").read_text()

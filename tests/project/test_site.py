@@ -55,7 +55,7 @@ def test_every_loss_is_among_the_yaml_keys_and_every_key_is_explained() -> None:
 def test_every_link_of_a_staged_page_leads_to_a_staged_file(tmp_path: Path) -> None:
     stage_pages(tmp_path)
     staged = list(tmp_path.rglob("*.md"))
-    assert {"index.md", "losses.md", "project/changelog.md", "files/examples/own_data.yaml.md"} <= {
+    assert {"index.md", "losses.md", "project/changelog.md", "files/examples/static_queries.yaml.md"} <= {
         path.relative_to(tmp_path).as_posix() for path in staged
     }
     for page in staged:
