@@ -290,6 +290,7 @@ def small_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_leaves_no_torn_checkpoint(job: dict, tmp_path: Path) -> None:
     process = fork(job, tmp_path, "--report.enabled", "false", before=small_files)
     output, _ = process.communicate(timeout=120)

@@ -51,8 +51,9 @@ def test_a_mistake_on_another_rank_is_told_once_and_the_run_goes_on_later_on_one
     assert len(losses(tmp_path / "run")) == 5  # the other rank could not save its second step alone: it is done again
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("folder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("strategy", ["ddp", "folder"])
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(
     strategy: str, name: str, teacher: Path, student: Path, pairs: Path, tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_stopped_run_of_an_adapter_goes_on_as_if_never_stopped(job: dict, tmp_
     assert all(torch.equal(value, ends[1]["state_dict"][name]) for name, value in ends[0]["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_another_base_another_adapter_and_a_whole_student_are_refused(
     job: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -225,9 +225,8 @@ def test_a_killed_chain_goes_on_inside_its_stage(chain: Path, fit: list[str]) ->
     assert json.loads((chain.parent / "run/one/done.json").read_text())["outcome"]["stops"] == 1
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_chain_alone_reaches_its_fit(
     number: int, code: int, chain: Path, fit: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +244,7 @@ def test_a_fit_that_was_stopped_alone_is_told(chain: Path, capsys: pytest.Captur
     assert "its fit was stopped by SIGTERM" in refused(capsys, str(chain))
 
 
+@pytest.mark.slow
 def test_a_stage_that_outlives_its_killed_chain_is_not_trained_by_a_second_one(
     chain: Path, fit: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

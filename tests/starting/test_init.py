@@ -78,7 +78,10 @@ def check_and_train(job: Path, folder: Path, capsys: pytest.CaptureFixture[str])
     assert (folder / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FAST = ("texts", "pairs")
+
+
+@pytest.mark.parametrize("kind", [k if k in FAST else pytest.param(k, marks=pytest.mark.slow) for k in KINDS])
 def test_the_job_for_each_kind_of_rows_is_sound_and_trains(
     kind: str, init: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +94,7 @@ def test_the_job_for_each_kind_of_rows_is_sound_and_trains(
     check_and_train(job, tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_a_beir_folder_is_validated_on_its_own_judgements(
     init: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
