@@ -55,7 +55,12 @@ def ends_as_one_never_stopped(job: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)]
+    ("name", "code"),
+    [
+        pytest.param("SIGINT", 130, marks=pytest.mark.slow),
+        ("SIGTERM", 143),
+        pytest.param("SIGHUP", 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_finishes_the_step_and_saves_it(
     name: str, code: int, job: dict[str, Any], tmp_path: Path, last: Path, capsys: pytest.CaptureFixture[str]
@@ -129,6 +134,7 @@ def test_weights_that_are_half_updated_are_not_saved(job: dict[str, Any], tmp_pa
     assert error.value.__notes__ == [f"{last} is of step 4: {HOW}"] and step_of(last) == 4
 
 
+@pytest.mark.slow
 def test_a_data_loaders_killed_process_costs_no_step_and_is_one_line(
     job: dict[str, Any], tmp_path: Path, last: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

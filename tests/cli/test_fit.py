@@ -154,7 +154,7 @@ def test_every_loss_of_the_docs_trains_by_its_yaml(job: dict, tmp_path: Path) ->
     import pandas
 
     table = pandas.read_csv(tmp_path / "run/csv/version_0/metrics.csv").dropna(subset="train/loss")
-    assert len(terms) == 12 and {f"train/{name}" for name in terms} <= set(table.columns)
+    assert len(terms) == 13 and {f"train/{name}" for name in terms} <= set(table.columns)
     assert table["train/nce"].notna().tolist() == [False, True]
 
 

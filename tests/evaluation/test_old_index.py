@@ -50,6 +50,7 @@ def old_index(tmp_path: Path, *arguments: object) -> dict[str, Any]:
     return evaluate(tmp_path, *arguments, "--teacher_store", tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_a_model_searches_among_given_vectors_as_among_its_own(
     models: tuple[Path, Path], index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
