@@ -155,14 +155,13 @@ def _print(job: Job) -> None:
     rows = [
         [
             one.rows.source.title,
-            f"{len(one.rows):,}",
             one.kind + (" (BEIR folder)" if one.beir else ""),
             ", ".join(f"{role} <- {column}" for role, column in one.columns.items()),
+            f"{len(one.rows):,}",
         ]
         for one in job.found
     ]
-    turned = [[row[0], row[2], row[3], row[1]] for row in rows]
-    print_tables([("What the files hold", (["source", "kind", "columns", "rows"], turned), 3)], [])
+    print_tables([("What the files hold", (["source", "kind", "columns", "rows"], rows), 3)], [])
     names = ", ".join(term.choice.name for term in job.terms)
     run = f"{job.sizes.steps:,} steps of {max(job.sizes.batches)} rows"
     print(f"losses: {names}; texts cut at {job.lengths[1]:,} tokens; {run}")

@@ -1,4 +1,7 @@
-"""Infinity's rules: its torch engine as of 0.0.78 (October 2026), which loads folders with sentence-transformers 3."""
+"""Infinity's rules: its torch engine as of 0.0.78 (October 2026), which loads folders with sentence-transformers 3.
+
+Its rules on modules and pooling follow what sentence-transformers 5.3 refused when it was run; the source of version 3 was not read.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,16 @@ class LaidOut:
         return str(self.config.get("model_type") or ("static embeddings" if self.means.table else "unknown"))
 
     @property
+    def model_class(self) -> str:
+        """transformers' class of its backbone: the first of `architectures`, by which converters go."""
+        return str((self.config.get("architectures") or [self.architecture])[0])
+
+    @property
     def left_out(self) -> list[str]:
         """What a reader loses that applies no Dense: nothing where one that only cuts vectors can be had by cutting them."""
         return ["it leaves out the Dense layers"] if self.dense and self.cut is None else []
 
-    @property
+    @cached_property
     def cut(self) -> int | None:
         """To how many first entries its only Dense cuts the sentence's vector, as `--dim` exports it; None: no such Dense."""
         from safetensors.torch import load_file

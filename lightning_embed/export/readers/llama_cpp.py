@@ -6,17 +6,17 @@ from lightning_embed.export.readers.laid_out import LaidOut
 
 NAME = "llama.cpp (October 2026)"
 COMMAND = "python convert_hf_to_gguf.py FOLDER --outfile model.gguf && llama-server -m model.gguf --embedding"
-CLASSES = {
-    "BertModel": "bert",
-    "DistilBertModel": "distilbert",
-    "RobertaModel": "roberta",
-    "XLMRobertaModel": "xlm-roberta",
-    "ModernBertModel": "modernbert",
-    "EuroBertModel": "eurobert",
-    "Qwen2Model": "qwen2",
-    "Qwen3Model": "qwen3",
-    "LlamaModel": "llama",
-}
+CLASSES = (
+    "BertModel",
+    "DistilBertModel",
+    "RobertaModel",
+    "XLMRobertaModel",
+    "ModernBertModel",
+    "EuroBertModel",
+    "Qwen2Model",
+    "Qwen3Model",
+    "LlamaModel",
+)
 """The backbones of its converter whose rules were read; it goes by the first of `architectures`."""
 EPSILONS = ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
 """Where it looks for ModernBERT's ε: not in `norm_eps`."""
@@ -28,8 +28,8 @@ def refuses(folder: LaidOut) -> str:
     Args:
         folder: The folder.
     """
-    first = str((folder.config.get("architectures") or [folder.architecture])[0])
-    return "" if first in CLASSES else f"its converter has no class {first}, or its rules for it were not read"
+    name = folder.model_class
+    return "" if name in CLASSES else f"its converter has no class {name}, or its rules for it were not read"
 
 
 def differences(folder: LaidOut) -> list[str]:

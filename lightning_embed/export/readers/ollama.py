@@ -15,10 +15,10 @@ def refuses(folder: LaidOut) -> str:
     Args:
         folder: The folder.
     """
-    first = str((folder.config.get("architectures") or [folder.architecture])[0])
-    if first == "BertModel":
+    name = folder.model_class
+    if name == "BertModel":
         return ""
-    return f"its own converter has no class {first}, or its rules for it were not read; give it a GGUF"
+    return f"its own converter has no class {name}, or its rules for it were not read; give it a GGUF"
 
 
 def differences(folder: LaidOut) -> list[str]:
